@@ -1,0 +1,5 @@
+"""python -m hetsearch."""
+
+from hetsearch.cli import main
+
+main()

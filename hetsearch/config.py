@@ -1,0 +1,108 @@
+"""Configurations: strict YAML with overrides; an unknown key is an error that names the nearest known one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hetsearch.errors import ConfigError, nearest
+
+
+class Config(BaseModel):
+    """Base of every configuration: frozen, no unknown keys, no silent conversion of text to numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+C = TypeVar("C", bound=Config)
+
+
+def load_config(kind: type[C], path: Path, overrides: Sequence[str] = ()) -> C:
+    """Read a configuration from YAML and apply overrides from the command line.
+
+    Args:
+        kind: the class of the configuration.
+        path: a YAML file.
+        overrides: ``--epochs 3 --optimizer.lr 0.1`` as a list of words; a dot goes one level down.
+
+    Raises:
+        ConfigError: no such file, no YAML, an unknown key, or a value of the wrong kind.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no configuration '{path}'") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"'{path}' is not YAML", observed=" ".join(str(error).split())) from None
+    if document is None:
+        document = {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"'{path}' is not a mapping", observed=type(document).__name__, expected="key: value")
+    for key, value in parse_overrides(overrides):
+        _set(document, key, value)
+    return validate(kind, document, where=f"'{path}'")
+
+
+def validate(kind: type[C], document: Mapping[str, Any], *, where: str) -> C:
+    """Make a configuration from a mapping, with our own messages.
+
+    Raises:
+        ConfigError: names the first wrong key and, for an unknown one, the nearest known.
+    """
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            hint = nearest(str(first["loc"][-1]), _known_keys(kind, first["loc"][:-1]))
+            raise ConfigError(f"unknown key '{place}' in {where}", hint=hint) from None
+        observed = None if first["type"] == "missing" else repr(first["input"])
+        raise ConfigError(f"'{place}' in {where} is wrong", observed=observed, expected=first["msg"]) from None
+
+
+def parse_overrides(words: Sequence[str]) -> list[tuple[str, Any]]:
+    """``["--epochs", "3", "--a.b=x"]`` → ``[("epochs", 3), ("a.b", "x")]``; values are read as YAML.
+
+    Raises:
+        ConfigError: a word that is no ``--KEY``, or a key without a value.
+    """
+    pairs: list[tuple[str, Any]] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--") or len(word) == 2:
+            raise ConfigError("an override is not understood", observed=f"'{word}'", expected="--KEY VALUE")
+        key, sign, value = word[2:].partition("=")
+        if not sign:
+            if not rest:
+                raise ConfigError(f"the override '{word}' has no value", expected="--KEY VALUE")
+            value = rest.pop(0)
+        pairs.append((key.replace("-", "_"), yaml.safe_load(value)))
+    return pairs
+
+
+def _set(document: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        inner = document.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"the override '{key}' goes below '{part}', which is a value")
+        document = inner
+    document[last] = value
+
+
+def _known_keys(kind: type[BaseModel], place: Sequence[int | str]) -> list[str]:
+    fields = kind
+    for part in place:
+        inner = fields.model_fields.get(str(part))
+        candidates = [] if inner is None else [inner.annotation, *get_args(inner.annotation)]
+        models = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
+        if not models:
+            return sorted(fields.model_fields)
+        fields = models[0]
+    return sorted(fields.model_fields)

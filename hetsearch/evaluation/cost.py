@@ -1,0 +1,65 @@
+"""What an encoder costs: parameters, MACs, bytes of its file, time for one image on one thread."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from hetsearch.bundle import ONNX
+from hetsearch.evaluation.result import EncoderRow
+from hetsearch.evaluation.run import CardedEncoder
+
+RUNS = 50  # timed runs of one image
+SECONDS = 3.0  # timing stops after this long, for a large network on a slow machine
+
+
+def cost_of(encoder: CardedEncoder, role: str) -> EncoderRow:
+    """The row of one encoder.
+
+    Parameters and MACs come from its card. Bytes and latency are those of ``model.onnx`` in the encoder's
+    ``folder``; for an encoder without such a file they are 0 and None.
+
+    Args:
+        encoder: whose cost it is.
+        role: its part in this evaluation: gallery, query or free.
+    """
+    card = encoder.card
+    folder: Path | None = getattr(encoder, "folder", None)
+    path = None if folder is None else Path(folder) / ONNX
+    measured = path is not None and path.is_file()
+    return EncoderRow(
+        role=role,
+        space=encoder.space,
+        params=card.params,
+        macs=card.macs,
+        bytes=path.stat().st_size if path is not None and measured else 0,
+        latency_ms=_latency_of(path.parent) if path is not None and measured else None,
+        precision=card.precision,
+    )
+
+
+def median_ms(work: Callable[[], object], *, runs: int = RUNS, seconds: float = SECONDS) -> float:
+    """Median time of ``work`` in milliseconds, over at most ``runs`` calls and about ``seconds``, warm."""
+    work()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < runs and (not times or time.perf_counter() < end):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) * 1000.0
+
+
+def _latency_of(folder: Path) -> float:
+    # ONNX Runtime is slow to import; whoever evaluates arrays alone does not need it.
+    from hetsearch.runtime.onnx_encoder import load_encoder
+
+    # A session of its own: the one that embedded the images may use every core.
+    encoder = load_encoder(folder, threads=1, verify=False)
+    shape = (1, encoder.input.channels, encoder.input.size, encoder.input.size)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    return median_ms(lambda: encoder.encode_pixels(pixels))

@@ -1,0 +1,92 @@
+"""An evaluation for a terminal: the matrix as a table, verdicts in words, absolute figures beside ratios."""
+
+from __future__ import annotations
+
+from hetsearch.evaluation.result import METRICS, EncoderRow, Evaluation, MatrixRow, Verdict
+
+SPOKEN = ("map", "p@1")  # the metrics whose verdict is put into words
+HEADER = ["query", "gallery", "", *METRICS]
+
+_ANSWER = {True: "yes", False: "no", None: "open"}
+
+
+def matrix_table(evaluation: Evaluation) -> list[list[str]]:
+    """The matrix as rows of text, under :data:`HEADER`."""
+    return [
+        [row.query, row.gallery, row.kind, *(f"{row.metrics[metric]:.4f}" for metric in METRICS)]
+        for row in evaluation.matrix
+    ]
+
+
+def verdict_lines(evaluation: Evaluation) -> list[str]:
+    """The verdict of each query encoder, line by line."""
+    rows = {(row.query, row.gallery): row for row in evaluation.matrix}
+    gallery = evaluation.matrix[0].gallery
+    baseline = next((row for row in evaluation.matrix if row.kind == "baseline"), None)
+    lines = [_scope(evaluation)]
+    for name, verdict in evaluation.verdicts.items():
+        lines += ["", f"{name}:"]
+        for metric in SPOKEN:
+            lines += _claims(metric, verdict, rows[name, gallery], rows[name, name], baseline)
+            lines += _ratios(metric, verdict, rows[name, gallery], baseline, evaluation)
+        lines.append(
+            f"  flips at 1 against the gallery encoder's own query: {verdict.nfr_at_1:.2%} of queries broken "
+            f"(nfr@1), {verdict.pfr_at_1:.2%} mended (pfr@1)"
+        )
+        lines.append(_cost(evaluation.encoders[name], evaluation.encoders[gallery]))
+    return lines
+
+
+def _scope(evaluation: Evaluation) -> str:
+    skipped = evaluation.n_without_positives
+    line = f"{evaluation.data}: {evaluation.n_queries:,} queries against {evaluation.n_gallery:,} items"
+    return f"{line}; {skipped:,} queries without a relevant item left out" if skipped else line
+
+
+def _claims(
+    metric: str, verdict: Verdict, light: MatrixRow, own: MatrixRow, baseline: MatrixRow | None
+) -> list[str]:
+    lines = []
+    for claim, answer, name, other in (
+        ("compatible", verdict.compatible[metric], "M(q,q)", own),
+        ("useful", verdict.useful[metric], "M(q*,q*)", baseline),
+    ):
+        if other is None:
+            lines.append(f"  {claim} by {metric}: {_ANSWER[answer]}; {verdict.reasons[claim]}")
+            continue
+        found = verdict.differences[claim][metric]
+        low, high = found["ci"]
+        lines.append(
+            f"  {claim} by {metric}: {_ANSWER[answer]}; M(q,g) {light.metrics[metric]:.4f} against {name} "
+            f"{other.metrics[metric]:.4f}, difference {found['difference']:+.4f} [{low:+.4f}, {high:+.4f}]"
+        )
+    return lines
+
+
+def _ratios(
+    metric: str, verdict: Verdict, light: MatrixRow, baseline: MatrixRow | None, evaluation: Evaluation
+) -> list[str]:
+    ceiling = f"M(g,g) {evaluation.paragon['metrics'][metric]:.4f} ({evaluation.paragon['source']})"
+    above = f"M(q,g) {light.metrics[metric]:.4f}"
+    lines = []
+    retention, gain = verdict.retention[metric], verdict.gain[metric]
+    if retention is not None:
+        lines.append(f"  retention by {metric}: {retention:.4f} = {above} / {ceiling}")
+    if gain is not None and baseline is not None:
+        start = f"M(q*,q*) {baseline.metrics[metric]:.4f}"
+        lines.append(f"  gain by {metric}: {gain:.4f} of the way from {start} to {ceiling}")
+    return lines
+
+
+def _cost(light: EncoderRow, heavy: EncoderRow) -> str:
+    parts = [_times("parameters", light.params, heavy.params), _times("MACs", light.macs, heavy.macs)]
+    if light.bytes and heavy.bytes:
+        parts.append(_times("bytes", light.bytes, heavy.bytes))
+    if light.latency_ms is not None and heavy.latency_ms is not None:
+        parts.append(f"{light.latency_ms:.2f} ms an image against {heavy.latency_ms:.2f} ms on one thread")
+    return "  cost: " + "; ".join(parts)
+
+
+def _times(unit: str, light: int, heavy: int) -> str:
+    ratio = f" ({heavy / light:.1f} times fewer)" if 0 < light < heavy else ""
+    return f"{light:,} {unit} against {heavy:,}{ratio}"

@@ -1,0 +1,95 @@
+"""Does ``model.onnx`` give what the float32 network gives? A report, and a bound for each precision."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from hetsearch.errors import HetsearchError
+from hetsearch.models.network import EncoderNetwork
+from hetsearch.preprocess import InputSpec, Pixels
+from hetsearch.runtime.encoder import Encoder
+
+BATCHES = (1, 2, 7)
+# Smallest cosine that is let through. float32 differs by the order of sums alone.
+SMALLEST_COSINE = {"float32": 0.99999, "float16": 0.999, "int8-weights": 0.98}
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far ``model.onnx`` is from the float32 network.
+
+    Attributes:
+        precision: of the file.
+        largest_difference: of one number of a vector.
+        smallest_cosine: between the two vectors of one image.
+        images: how many were compared, over all batch sizes.
+        batches: the batch sizes.
+    """
+
+    precision: str
+    largest_difference: float
+    smallest_cosine: float
+    images: int
+    batches: tuple[int, ...] = BATCHES
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``encoder.json``."""
+        return asdict(self)
+
+    def sentence(self) -> str:
+        """One line for a person."""
+        return (
+            f"model.onnx ({self.precision}) against torch over {self.images} images in batches of "
+            f"{', '.join(map(str, self.batches))}: largest difference {self.largest_difference:.1e}, "
+            f"smallest cosine {self.smallest_cosine:.7f}"
+        )
+
+
+def measure_parity(
+    network: EncoderNetwork, encoder: Encoder, *, precision: str, images: Pixels | None = None
+) -> Parity:
+    """Compare a network with its exported file.
+
+    Args:
+        network: float32, the reference.
+        encoder: the exported file.
+        precision: of the file.
+        images: ``uint8 (n, channels, size, size)``; None takes made pictures.
+
+    Raises:
+        HetsearchError: a vector is further off than the precision allows.
+    """
+    pixels = made_pictures(network.spec) if images is None else images
+    largest, smallest, count = 0.0, 1.0, 0
+    for size in BATCHES:
+        for start in range(0, len(pixels) - size + 1, size):
+            batch = np.ascontiguousarray(pixels[start : start + size])
+            with torch.no_grad():
+                expected = network.cpu().eval()(torch.from_numpy(batch)).double().numpy()
+            found = encoder.encode_pixels(batch).astype(np.float64)
+            largest = max(largest, float(np.abs(found - expected).max()))
+            smallest = min(smallest, float((found * expected).sum(axis=1).min()))
+            count += size
+    parity = Parity(precision, largest, smallest, count)
+    if smallest < SMALLEST_COSINE[precision]:
+        raise HetsearchError(
+            "the exported file does not give the network's vectors",
+            observed=parity.sentence(),
+            expected=f"smallest cosine ≥ {SMALLEST_COSINE[precision]}",
+        )
+    return parity
+
+
+def made_pictures(spec: InputSpec, count: int = 14) -> Pixels:
+    """Deterministic pictures from smooth to noisy, ``uint8 (count, channels, size, size)``."""
+    random = np.random.default_rng(0)
+    coarse = random.integers(0, 256, (count, spec.channels, 4, 4))
+    side = -(-spec.size // 4)
+    smooth = coarse.repeat(side, axis=2).repeat(side, axis=3)[:, :, : spec.size, : spec.size]
+    noise = random.integers(0, 256, smooth.shape)
+    share = np.linspace(0, 1, count)[:, None, None, None]
+    return np.rint(smooth * (1 - share) + noise * share).astype(np.uint8)

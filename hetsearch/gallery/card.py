@@ -1,0 +1,70 @@
+"""What ``gallery.json`` says: the file that makes a folder a gallery, written last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hetsearch.errors import DamagedArtifact, UsageError
+from hetsearch.files import checksums, read_json, write_json
+from hetsearch.preprocess import InputSpec
+
+SCHEMA = 1
+CARD = "gallery.json"
+ITEMS = "items.parquet"
+EMBEDDINGS = "embeddings"
+
+
+class GalleryCard(BaseModel):
+    """A gallery: whose vectors, in which store, how many, from which images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    space: str
+    dim: int
+    encoder: str  # name of the encoder that made the vectors
+    input: InputSpec  # what that encoder takes
+    store: str
+    factory: str
+    count: int
+    generation: int = 1  # counts the updates
+    images: str  # name of the set of images
+    listing: str  # hash over that name and the keys
+    failures: int = 0  # images that could not be read
+    versions: dict[str, str] = Field(default_factory=dict)
+    files: dict[str, str] = Field(default_factory=dict)  # SHA-256 of every other file
+
+
+def write_card(folder: Path, card: GalleryCard) -> None:
+    """Write ``gallery.json`` with the checksum of every other file in ``folder``."""
+    document: dict[str, Any] = card.model_dump(mode="json")
+    document["files"] = checksums(folder, but=CARD)
+    write_json(folder / CARD, {"schema": SCHEMA, **document})
+
+
+def read_card(folder: Path) -> GalleryCard:
+    """Read ``gallery.json``; the other files are not looked at.
+
+    Raises:
+        UsageError: ``folder`` is no gallery, or one whose job was not finished.
+        DamagedArtifact: the file is not whole, or of another schema.
+    """
+    if not (folder / CARD).is_file() and (folder / EMBEDDINGS).is_dir():
+        raise UsageError(
+            f"the gallery '{folder}' is not finished",
+            observed=f"no {CARD}",
+            hint="Run the same 'hetsearch index build' again.",
+        )
+    document = read_json(folder / CARD, what="a gallery")
+    if document.pop("schema", None) != SCHEMA:
+        raise DamagedArtifact(
+            f"'{folder / CARD}' has another schema", expected=SCHEMA, hint="Update hetsearch."
+        )
+    try:
+        return GalleryCard.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DamagedArtifact(f"'{folder / CARD}' is damaged", observed=f"{where}: {first['msg']}") from None

@@ -1,0 +1,178 @@
+"""A gallery that is open: vectors in a store, and the table of their items."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hetsearch.errors import DamagedArtifact, DataError, UsageError
+from hetsearch.files import verify_checksums
+from hetsearch.gallery.card import EMBEDDINGS, ITEMS, GalleryCard, read_card
+from hetsearch.gallery.ids import Ids, stable_ids
+from hetsearch.gallery.store import GalleryStore, Scores, store_kind
+from hetsearch.gallery.tables import read_table
+from hetsearch.space import Embeddings, Vectors, check_vectors, require_space
+
+DECIMALS = 9  # scores equal to so many are a tie
+TIE_MARGIN = 1e-6  # float32 scores may be wrong by so much
+TIE_SLACK = 16  # hits asked for beyond k, so that ties at the end are cut by key
+MOST_SLACK = 1024
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One item found.
+
+    Attributes:
+        key: of the item.
+        score: cosine, rounded to 9 decimals.
+        item: what else the table of items knows: ``label``, ``group``, ``domain``, ``path``.
+    """
+
+    key: str
+    score: float
+    item: dict[str, Any] = field(default_factory=dict)
+
+
+class Gallery:
+    """Vectors of one space with their items; see :func:`open_gallery`.
+
+    Attributes:
+        card: what ``gallery.json`` says.
+        items: the table of items (Arrow): ``key``, ``id``, and what is known of label, group, domain, path.
+    """
+
+    def __init__(self, card: GalleryCard, store: GalleryStore, items: Any, ids: Ids) -> None:
+        self.card = card
+        self.items = items
+        self._store = store
+        self._order = np.argsort(ids)
+        self._sorted_ids = ids[self._order]
+
+    @property
+    def space(self) -> str:
+        """Id of the space that the vectors lie in."""
+        return self.card.space
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self.card.dim
+
+    def __len__(self) -> int:
+        return self.card.count
+
+    def __repr__(self) -> str:
+        return f"Gallery({self.card.images!r}, {len(self)} items, space={self.space!r}, dim={self.dim})"
+
+    def search(self, query: Embeddings, k: int = 10) -> list[list[Hit]]:
+        """Find the nearest items of each query.
+
+        Args:
+            query: ``(n, dim)`` of the gallery's space.
+            k: hits a query; more than there are items gives all of them and a ``UserWarning``.
+
+        Returns:
+            For each query its hits: score descending, then key ascending. An approximate index may give
+            fewer.
+
+        Raises:
+            SpaceMismatch: the query lies in another space.
+            UsageError: ``k`` is below 1.
+            DataError: the vectors are of another dimension, not finite or not of unit length.
+        """
+        require_space(query.space, self.space, what="the query and the gallery")
+        if k < 1:
+            raise UsageError("k is too small", observed=k, expected="1 or more")
+        check_vectors(query.vectors, self.dim, what="the query's vectors")
+        if k > len(self):
+            warnings.warn(f"k is {k}, but the gallery has {len(self)} items: all are given", stacklevel=2)
+            k = len(self)
+        if not len(query):
+            return []
+        ids, scores = self._candidates(query.vectors, k)
+        return self._hits(ids, np.round(scores, DECIMALS), k)
+
+    def _candidates(self, vectors: Vectors, k: int) -> tuple[Ids, Scores]:
+        """Ask for more than k until no query has a tie across the last place asked for."""
+        slack = TIE_SLACK
+        while True:
+            asked = min(k + slack, len(self))
+            ids, scores = self._store.search(vectors, asked)
+            last, at_k = scores[:, -1], scores[:, k - 1]
+            tied = np.isfinite(last) & (last >= at_k - TIE_MARGIN)
+            if asked == len(self) or slack >= MOST_SLACK or not tied.any():
+                return ids, scores
+            slack *= 4
+
+    def _hits(self, ids: Ids, scores: Scores, k: int) -> list[list[Hit]]:
+        found = ids[ids >= 0]
+        places = np.searchsorted(self._sorted_ids, found)
+        table = self.items.take(self._order[places]).drop_columns(["id"]).to_pylist()
+        counts: NDArray[np.int64] = (ids >= 0).sum(axis=1)
+        ends = np.cumsum(counts)
+        values = scores[ids >= 0].tolist()
+        hits = []
+        for end, count in zip(ends.tolist(), counts.tolist(), strict=True):
+            rows = range(end - count, end)
+            best = sorted(rows, key=lambda row: (-values[row], table[row]["key"]))[:k]
+            hits.append([_hit(table[row], values[row]) for row in best])
+        return hits
+
+
+def open_gallery(path: str | Path, *, verify: bool = True) -> Gallery:
+    """Open the folder of a gallery.
+
+    Args:
+        path: the folder that holds ``gallery.json``.
+        verify: compare the checksums of index and items (``hetsearch index verify`` reads the shards too).
+
+    Raises:
+        UsageError: no gallery, or an unfinished one.
+        DamagedArtifact: a file was changed, or vectors and items do not belong together.
+        MissingExtra: faiss or pyarrow is not installed.
+    """
+    folder = Path(path)
+    card = read_card(folder)
+    if verify:
+        # A search reads no shards, and they are by far the largest.
+        read = {name: sha for name, sha in card.files.items() if not name.startswith(f"{EMBEDDINGS}/")}
+        verify_checksums(folder, read)
+    items = read_table(folder / ITEMS, {"key": "string", "id": "int64"})
+    ids: Ids = items["id"].to_numpy()
+    store = store_kind(card.store).load(folder, card.dim)
+    _check_together(folder, card, items["key"].to_pylist(), ids, store)
+    return Gallery(card, store, items, ids)
+
+
+def _check_together(
+    folder: Path, card: GalleryCard, keys: Sequence[str], ids: Ids, store: GalleryStore
+) -> None:
+    if not len(store) == len(ids) == card.count:
+        raise DamagedArtifact(
+            f"the gallery '{folder}' does not fit together",
+            observed=f"{len(store)} vectors, {len(ids)} items",
+            expected=f"{card.count} of both",
+            hint="Build it again.",
+        )
+    try:
+        derived = stable_ids(keys)
+    except DataError as error:
+        raise DamagedArtifact(f"the items of '{folder}' are damaged", observed=str(error)) from None
+    stored = getattr(store, "ids", ids)  # a store that cannot list its ids is believed
+    if not np.array_equal(derived, ids) or not np.array_equal(np.sort(stored), np.sort(ids)):
+        raise DamagedArtifact(
+            f"the gallery '{folder}' does not fit together",
+            observed="ids of items that are not those of their keys, or not those of the vectors",
+            hint="Build it again.",
+        )
+
+
+def _hit(row: dict[str, Any], score: float) -> Hit:
+    return Hit(row["key"], score, {name: value for name, value in row.items() if name != "key"})

@@ -1,0 +1,1 @@
+"""Networks: timm backbones, involution, the compact hybrid; one registry."""

@@ -1,0 +1,43 @@
+"""What a network costs: parameters, and multiply-accumulates of one image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hetsearch.models.involution import Involution
+from hetsearch.models.network import EncoderNetwork
+
+
+def count_params(network: nn.Module) -> int:
+    """Trainable parameters (not the running statistics of batch normalisation)."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def count_macs(network: EncoderNetwork) -> int:
+    """Multiply-accumulates of one image: convolutions, linear layers, and involution's ``K² · C · H · W``."""
+    total = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        if isinstance(module, nn.Conv2d):
+            total += output[0].numel() * module.weight[0].numel()
+        elif isinstance(module, nn.Linear):
+            total += output[0].numel() * module.in_features
+        elif isinstance(module, Involution):
+            total += module.applied_macs(output.shape[2], output.shape[3])
+
+    counted = (nn.Conv2d, nn.Linear, Involution)
+    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, counted)]
+    was_training = network.training
+    try:
+        network.eval()
+        spec = network.spec
+        device = network.embedding.weight.device
+        with torch.no_grad():
+            network(torch.zeros(1, spec.channels, spec.size, spec.size, dtype=torch.uint8, device=device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        network.train(was_training)
+    return total

@@ -1,0 +1,205 @@
+"""An encoder bundle, run by ONNX Runtime on the CPU.
+
+One thread and no spinning by default: the tiny network is faster so than with a pool, and it leaves the other
+cores alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from PIL import Image
+from pydantic import ValidationError
+
+from hetsearch.bundle import ONNX, EncoderCard, read_card
+from hetsearch.errors import DamagedArtifact, DataError, UsageError
+from hetsearch.preprocess import ImageLike, InputSpec, Pixels, preprocess
+from hetsearch.space import Embeddings, Vectors
+
+BATCH = 64  # images in one call: more gains nothing on a CPU and costs memory
+INPUT, OUTPUT = "pixels", "embedding"
+
+
+class OnnxEncoder:
+    """An encoder bundle in ONNX Runtime; see :func:`load_encoder`.
+
+    Attributes:
+        card: what ``encoder.json`` says.
+    """
+
+    def __init__(self, folder: Path, card: EncoderCard, session: ort.InferenceSession) -> None:
+        self.card = card
+        self._folder = folder
+        self._session = session
+
+    @property
+    def name(self) -> str:
+        """Name of the bundle's folder."""
+        return self._folder.resolve().name
+
+    @property
+    def space(self) -> str:
+        """Id of the space that the vectors lie in."""
+        return self.card.space
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self.card.dim
+
+    @property
+    def input(self) -> InputSpec:
+        """What the encoder takes."""
+        return self.card.input
+
+    def __repr__(self) -> str:
+        return f"OnnxEncoder({self.name!r}, role={self.card.role!r}, space={self.space!r}, dim={self.dim})"
+
+    def encode(
+        self, images: ImageLike | Sequence[ImageLike], keys: Sequence[str] | None = None
+    ) -> Embeddings:
+        """Embed one picture or many.
+
+        Args:
+            images: paths, encoded bytes, Pillow images, or ``uint8`` arrays ``(height, width)`` or
+                ``(height, width, 3)``; one, a sequence, or an array with a leading axis.
+            keys: a name for each picture; else a path's text, or ``"0"``, ``"1"``, …
+
+        Returns:
+            ``(n, dim)``; ``(0, dim)`` for an empty sequence.
+
+        Raises:
+            ImageError: a picture cannot be read.
+            DataError: there are not as many keys as pictures.
+        """
+        many = as_images(images)
+        names = tuple(keys) if keys is not None else tuple(_key(i, image) for i, image in enumerate(many))
+        vectors = np.empty((len(many), self.dim), dtype=np.float32)
+        for start in range(0, len(many), BATCH):
+            batch = [preprocess(image, self.input) for image in many[start : start + BATCH]]
+            vectors[start : start + len(batch)] = self.encode_pixels(np.stack(batch))
+        return Embeddings(vectors, self.space, names)
+
+    def encode_pixels(self, pixels: Pixels) -> Vectors:
+        """Embed pictures that are preprocessed.
+
+        Args:
+            pixels: ``uint8 (n, channels, size, size)``, as ``hetsearch.preprocess`` gives them.
+
+        Returns:
+            ``float32 (n, dim)``, unit rows.
+
+        Raises:
+            DataError: another type or shape.
+        """
+        expected = (self.input.channels, self.input.size, self.input.size)
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != expected:
+            raise DataError(
+                "the pixels do not fit the encoder",
+                observed=f"{pixels.dtype} {pixels.shape}",
+                expected=f"uint8 (n, {', '.join(map(str, expected))})",
+                hint="Use hetsearch.preprocess.preprocess with the encoder's input specification.",
+            )
+        vectors = np.empty((len(pixels), self.dim), dtype=np.float32)
+        for start in range(0, len(pixels), BATCH):
+            batch = np.ascontiguousarray(pixels[start : start + BATCH])
+            vectors[start : start + len(batch)] = self._session.run([OUTPUT], {INPUT: batch})[0]
+        return vectors
+
+
+def load_encoder(path: str | Path, *, threads: int = 1, verify: bool = True) -> OnnxEncoder:
+    """Load an encoder bundle.
+
+    Args:
+        path: the folder that holds ``encoder.json`` and ``model.onnx``.
+        threads: threads that ONNX Runtime may use within an operator.
+        verify: compare every file with its checksum first.
+
+    Raises:
+        UsageError: no encoder bundle, no ``model.onnx`` in it, or ``threads`` below 1.
+        DamagedArtifact: a file was changed, or ``model.onnx`` is not the network of ``encoder.json``.
+    """
+    folder = Path(path)
+    if threads < 1:
+        raise UsageError("an encoder needs a thread", observed=f"threads={threads}", expected="1 or more")
+    card = read_card(folder, verify=False)
+    if not (folder / ONNX).is_file():
+        raise UsageError(
+            f"'{folder}' has no {ONNX}",
+            hint=f"Make it with: hetsearch export '{folder}' (needs hetsearch[train]).",
+        )
+    if verify:
+        card = read_card(folder)
+    session = _session(folder / ONNX, threads)
+    _check_graph(folder / ONNX, session, card)
+    return OnnxEncoder(folder, card, session)
+
+
+def as_images(images: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
+    """One picture or many, as many. An array is many where it has an axis more than one picture."""
+    if isinstance(images, np.ndarray):
+        one = images.ndim < 3 or (images.ndim == 3 and images.shape[2] == 3)
+        return [images] if one else list(images)
+    return [images] if isinstance(images, (str, Path, bytes, Image.Image)) else list(images)
+
+
+def _key(index: int, image: ImageLike) -> str:
+    return str(image) if isinstance(image, (str, Path)) else str(index)
+
+
+def _session(path: Path, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.log_severity_level = 4  # what fails is raised as well; its warnings are not for the user
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001  ONNX Runtime has an exception class of its own for each status
+        raise DamagedArtifact(
+            f"'{path}' is refused by ONNX Runtime",
+            observed=" ".join(str(error).split())[:200],
+            hint="Export the bundle again.",
+        ) from None
+
+
+def _check_graph(path: Path, session: ort.InferenceSession, card: EncoderCard) -> None:
+    """Refuse an ONNX file that is not the network of ``encoder.json``: a copied file, or an edited card."""
+    metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
+    inputs = [(value.name, value.type) for value in session.get_inputs()]
+    outputs = [(value.name, value.type) for value in session.get_outputs()]
+    found: dict[str, Any] = {
+        "space": metadata.get("hetsearch.space"),
+        "dim": metadata.get("hetsearch.dim"),
+        "input": _input_of(metadata.get("hetsearch.input")),
+        "inputs": inputs,
+        "outputs": outputs,
+    }
+    expected = {
+        "space": card.space,
+        "dim": str(card.dim),
+        "input": card.input,
+        "inputs": [(INPUT, "tensor(uint8)")],
+        "outputs": [(OUTPUT, "tensor(float)")],
+    }
+    for name, value in expected.items():
+        if found[name] != value:
+            raise DamagedArtifact(
+                f"'{path}' and encoder.json disagree about '{name}'",
+                observed=found[name],
+                expected=value,
+                hint="The file is another bundle's, or encoder.json was edited. Export the bundle again.",
+            )
+
+
+def _input_of(text: str | None) -> InputSpec | str | None:
+    try:
+        return InputSpec.model_validate(json.loads(text)) if text is not None else None
+    except (json.JSONDecodeError, ValidationError):
+        return text

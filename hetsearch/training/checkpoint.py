@@ -1,0 +1,78 @@
+"""Checkpoints: everything that a resumed run needs to end with the same weights, and a readable line beside it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hetsearch.errors import ConfigError, DamagedArtifact
+from hetsearch.files import atomic_path, write_json
+
+CHECKPOINT = "checkpoint.pt"
+STATE = "checkpoint.json"
+
+
+@dataclass
+class Progress:
+    """How far a training has come.
+
+    Attributes:
+        step: optimiser steps done.
+        seconds: time spent in training, over all starts.
+        best: the validation's metrics at the best epoch so far, with its ``epoch``; empty before the first.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    best: dict[str, float] = field(default_factory=dict)
+
+
+def save_checkpoint(
+    out: Path, progress: Progress, recipe: str, *, task: dict[str, Any], best: dict[str, Any] | None, optimizer: dict[str, Any]
+) -> None:
+    """Write the checkpoint, whole or not at all, and ``checkpoint.json`` for people."""
+    document = {
+        "progress": asdict(progress),
+        "recipe": recipe,
+        "task": task,
+        "best": best,
+        "optimizer": optimizer,
+    }
+    with atomic_path(out / CHECKPOINT) as temporary:
+        torch.save(document, temporary)
+    write_json(out / STATE, asdict(progress))
+
+
+def load_checkpoint(out: Path, recipe: str, device: torch.device) -> dict[str, Any] | None:
+    """Read the checkpoint in ``out``; None if there is none.
+
+    Raises:
+        ConfigError: it belongs to another recipe.
+        DamagedArtifact: it cannot be read.
+    """
+    path = out / CHECKPOINT
+    if not path.is_file():
+        return None
+    try:
+        # weights_only: a checkpoint is data; nothing in it is executed.
+        document: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        found = document["recipe"]
+    except Exception as error:  # noqa: BLE001  torch raises many kinds for a damaged file
+        raise DamagedArtifact(
+            f"the checkpoint '{path}' cannot be read", observed=str(error).splitlines()[0], hint="Remove it to start over."
+        ) from None
+    if found != recipe:
+        raise ConfigError(
+            f"'{out}' holds a training with another recipe",
+            hint="Choose another --out, or remove the folder to start over.",
+        )
+    return document
+
+
+def copy_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A snapshot of weights that later steps do not change."""
+    return {name: tensor.detach().clone() for name, tensor in state.items()}

@@ -1,0 +1,85 @@
+"""The end of every training: the bundle's weights and card, with what made them."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+import hetsearch
+from hetsearch.bundle import EncoderCard, Role, write_card
+from hetsearch.files import write_text
+from hetsearch.models.cost import count_macs, count_params
+from hetsearch.models.network import EncoderNetwork
+from hetsearch.models.weights import save_weights
+from hetsearch.training.loop import Fitted
+from hetsearch.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: where its bundle lies, and the validation's metrics."""
+
+    bundle: Path
+    space: str
+    best: dict[str, float]
+    seconds: float
+
+
+def finish(
+    network: EncoderNetwork, recipe: Recipe, fitted: Fitted, out: Path, *, role: Role, space: str, write: bool
+) -> Trained:
+    """Write ``<role>-encoder/`` with the best weights, and ``recipe.yaml`` beside it.
+
+    Args:
+        network: with the best weights.
+        recipe: what was asked for.
+        fitted: what the loop says.
+        out: folder of the run.
+        role: gallery, query or free.
+        space: id of the space.
+        write: False in all but one process.
+    """
+    bundle = out / f"{role}-encoder"
+    network = network.cpu().eval()
+    if write:
+        bundle.mkdir(parents=True, exist_ok=True)
+        save_weights(network, bundle)
+        card = EncoderCard(
+            role=role,
+            space=space,
+            dim=network.dim,
+            architecture=recipe.encoder.architecture,
+            arguments=recipe.encoder.arguments,
+            input=recipe.input,
+            params=count_params(network),
+            macs=count_macs(network),
+            training=_training_summary(recipe, fitted),
+            numbers={"validation": fitted.best},
+        )
+        write_card(bundle, card)
+        write_text(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+    return Trained(bundle, space, fitted.best, fitted.seconds)
+
+
+def _training_summary(recipe: Recipe, fitted: Fitted) -> dict[str, Any]:
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return {
+        "command": shlex.join(words),
+        "recipe": recipe.model_dump(mode="json"),
+        "steps": fitted.steps,
+        "seconds": round(fitted.seconds, 1),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {_accelerator()}",
+        "versions": {"hetsearch": hetsearch.__version__, "torch": version("torch"), "timm": version("timm")},
+    }
+
+
+def _accelerator() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"

@@ -1,0 +1,92 @@
+"""The gallery encoder's embeddings of the training images: computed once, cached, checksummed, tied to the space."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from tqdm import tqdm
+
+from hetsearch.files import atomic_path, cache_root
+from hetsearch.preprocess import Pixels
+from hetsearch.runtime.encoder import Encoder
+from hetsearch.space import Vectors, fingerprint_of
+
+CHUNK = 512  # images between two moves of the progress bar
+
+
+def training_targets(encoder: Encoder, pixels: Pixels, *, mirrored: bool, limit: int | None) -> Vectors:
+    """What a query encoder regresses to.
+
+    Args:
+        encoder: the gallery encoder.
+        pixels: the training images, ``uint8 (n, channels, size, size)``, in the query encoder's specification where
+            that is the gallery encoder's too.
+        mirrored: also embed the mirror images, which flip augmentation needs.
+        limit: embed that many images, evenly spread; the others get rows of zeros ("unknown").
+
+    Returns:
+        ``float32 (2, n, dim)``: plain and mirrored.
+    """
+    chosen = np.arange(len(pixels)) if limit is None else _spread(len(pixels), limit)
+    targets = np.zeros((2, len(pixels), encoder.dim), dtype=np.float32)
+    targets[0, chosen] = cached_vectors(encoder, pixels[chosen])
+    if mirrored:
+        targets[1, chosen] = cached_vectors(encoder, np.ascontiguousarray(pixels[chosen][..., ::-1]))
+    return targets
+
+
+def cached_vectors(encoder: Encoder, pixels: Pixels) -> Vectors:
+    """Embeddings of ``pixels``, from the cache if they are there and whole.
+
+    The name of a cache file is made from the space, the encoder's own vectors of the first images (so that another
+    precision of one encoder gets its own file), and the pixels.
+    """
+    probe = encoder.encode_pixels(pixels[:8])
+    digest = hashlib.sha256(pixels.tobytes() + probe.tobytes()).hexdigest()
+    path = cache_root() / "targets" / f"{encoder.space}-{digest[:24]}.safetensors"
+    found = _read(path, encoder.space)
+    if found is not None and found.shape == (len(pixels), encoder.dim):
+        return found
+    vectors = _embed(encoder, pixels)
+    with atomic_path(path) as temporary:
+        checksum = fingerprint_of({"vectors": vectors})
+        save_file({"vectors": vectors}, temporary, metadata={"space": encoder.space, "checksum": checksum})
+    return vectors
+
+
+def threads() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _read(path: Path, space: str) -> Vectors | None:
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata, vectors = file.metadata(), file.get_tensor("vectors")
+    except SafetensorError:
+        return None  # a damaged cache is computed again
+    whole = metadata.get("space") == space and metadata.get("checksum") == fingerprint_of({"vectors": vectors})
+    return vectors if whole else None
+
+
+def _embed(encoder: Encoder, pixels: Pixels) -> Vectors:
+    vectors = np.empty((len(pixels), encoder.dim), dtype=np.float32)
+    with tqdm(total=len(pixels), desc="gallery encoder", unit="img", disable=None, file=sys.stderr) as bar:
+        for start in range(0, len(pixels), CHUNK):
+            batch = pixels[start : start + CHUNK]
+            vectors[start : start + len(batch)] = encoder.encode_pixels(batch)
+            bar.update(len(batch))
+    return vectors
+
+
+def _spread(count: int, limit: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, count - 1, min(limit, count)).astype(np.int64))

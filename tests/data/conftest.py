@@ -1,0 +1,36 @@
+"""The committed slice as if it were the published set, on a machine that has nothing else."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hetsearch.data import named
+
+SLICE = Path(__file__).parent.parent / "fixtures" / "fashion-mnist"
+
+
+@pytest.fixture
+def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No data anywhere; the cache is under the returned folder."""
+    monkeypatch.delenv("HETSEARCH_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name, entry in list(named.NAMED.items()):
+        monkeypatch.setitem(named.NAMED, name, replace(entry, installed=None))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def sliced(bare_machine: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """fashion-mnist is the slice: 900 train, 100 validation, 500 test images. Returns the folder of its files."""
+    md5 = {
+        stem: hashlib.md5(gzip.decompress((SLICE / f"{stem}.gz").read_bytes())).hexdigest()
+        for stem in (*named.TRAIN, *named.TEST)
+    }
+    entry = replace(named.NAMED["fashion-mnist"], md5=md5, validation=100)
+    monkeypatch.setitem(named.NAMED, "fashion-mnist", entry)
+    return SLICE
