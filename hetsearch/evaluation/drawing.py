@@ -130,16 +130,18 @@ def dots(axes: Any, points: NDArray[np.float64], colour: str, alpha: float = 0.6
         axes.add_patch(PathPatch(path, fill=False, **style))
 
 
-def leader(figure: Any, x: Sequence[float], y: Sequence[float]) -> Any:
-    """A thin line from a point to its label, in drawing units."""
+def leader(figure: Any, ends: NDArray[np.float64]) -> Any:
+    """A thin line from a point to its label; ``ends`` is ``(2, 2)``, in drawing units."""
     from matplotlib.lines import Line2D
 
-    return Line2D(x, y, color=STAND_IN["muted"], linewidth=0.7, transform=None, figure=figure)
+    return Line2D(ends[:, 0], ends[:, 1], color=STAND_IN["muted"], linewidth=0.7, transform=None, figure=figure)
 
 
 @contextmanager
-def drawing(width: float, height: float, title: str) -> Iterator[tuple[Any, Any, list[str]]]:
-    """Yield a figure, its axes and a list that afterwards holds the finished SVG."""
+def drawing(
+    width: float, height: float, title: str, margin: float = 52
+) -> Iterator[tuple[Any, Any, list[str]]]:
+    """Yield a figure, its axes and a list that afterwards holds the finished SVG; ``margin`` is the left one."""
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -152,7 +154,7 @@ def drawing(width: float, height: float, title: str) -> Iterator[tuple[Any, Any,
         # The page's font draws the letters; that matplotlib's lacks some of them does not matter.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(figsize=(width / 72, height / 72), dpi=72, layout=None)
-        axes = figure.add_axes((52 / width, 40 / height, 1 - 62 / width, 1 - 50 / height))
+        axes = figure.add_axes((margin / width, 40 / height, 1 - (margin + 8) / width, 1 - 48 / height))
         figure.patch.set_visible(False)
         axes.patch.set_visible(False)
         axes.set_axisbelow(True)
@@ -191,7 +193,8 @@ def _places(width: float, height: float) -> Iterator[tuple[float, float, float]]
     """Lower left corners around an anchor, with what each costs: right, left, then above and below."""
     for ring in range(7):
         for sign in (1, -1) if ring else (1,):
-            shift = sign * ring * height * 0.6
-            yield 11.0, shift - height / 2, abs(shift)
-            yield -11.0 - width, shift - height / 2, abs(shift) + 2
-            yield -width / 2, sign * (11 + ring * height * 0.6) - (height if sign < 0 else 0), 6 + abs(shift)
+            shift = sign * ring * height * 0.5
+            for away in (11.0, 27.0, 43.0):
+                yield away, shift - height / 2, abs(shift) + away
+                yield -away - width, shift - height / 2, abs(shift) + away + 2
+            yield -width / 2, sign * (11 + ring * height * 0.5) - (height if sign < 0 else 0), 17 + abs(shift)

@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hetsearch.evaluation.drawing import PALETTE, ROLES, STAND_IN, Box, Picture, dots, drawing, place_labels
+from hetsearch.evaluation.drawing import (
+    FONT,
+    PALETTE,
+    ROLES,
+    STAND_IN,
+    Box,
+    Picture,
+    dots,
+    drawing,
+    place_labels,
+)
 
 PLANE_IMAGES = 2000
 
@@ -33,15 +43,12 @@ class Plane:
     query_shares: tuple[float, float]
 
 
-def plane_pictures(
-    plane: Plane, labels: Sequence[str], names: tuple[str, str]
-) -> tuple[tuple[Picture, ...], tuple[str, ...]]:
+def plane_pictures(plane: Plane, labels: Sequence[str]) -> tuple[tuple[Picture, ...], tuple[str, ...]]:
     """Three panels with the same axes: the gallery encoder's vectors, the query encoder's, and both.
 
     Args:
         plane: from ``fit_plane``.
         labels: of the images in ``plane.rows``, in that order; empty where there are none.
-        names: of the gallery and of the query encoder.
 
     Returns:
         The pictures, and the classes that have a colour of their own, in the order of the palette.
@@ -51,8 +58,8 @@ def plane_pictures(
     """
     frequent = Counter(labels).most_common(PALETTE)
     classes = tuple(sorted(name for name, _ in frequent))
-    own = (_panel(plane, labels, classes, 0, names[0]), _panel(plane, labels, classes, 1, names[1]))
-    return (*own, _overlay(plane, labels, classes)), classes
+    panels = (_panel(plane, labels, classes, which) for which in (0, 1))
+    return (*panels, _overlay(plane, labels, classes)), classes
 
 
 def fit_plane(gallery: NDArray[Any], query: NDArray[Any], limit: int = PLANE_IMAGES) -> Plane:
@@ -82,9 +89,9 @@ def fit_plane(gallery: NDArray[Any], query: NDArray[Any], limit: int = PLANE_IMA
     )
 
 
-def _panel(plane: Plane, labels: Sequence[str], classes: Sequence[str], which: int, name: str) -> Picture:
-    title = f"{name} ({ROLES[which]} encoder)"
-    with drawing(330, 330, title) as (figure, axes, result):
+def _panel(plane: Plane, labels: Sequence[str], classes: Sequence[str], which: int) -> Picture:
+    title = f"The {ROLES[which]} encoder's vectors"
+    with drawing(330, 330, title, margin=24) as (figure, axes, result):
         _plane_axes(axes, plane)
         points = (plane.gallery, plane.query)[which]
         if not classes:
@@ -101,7 +108,7 @@ def _panel(plane: Plane, labels: Sequence[str], classes: Sequence[str], which: i
 
 def _overlay(plane: Plane, labels: Sequence[str], classes: Sequence[str]) -> Picture:
     title = "Both, class means joined" if classes else "Both"
-    with drawing(330, 330, title) as (figure, axes, result):
+    with drawing(330, 330, title, margin=24) as (figure, axes, result):
         _plane_axes(axes, plane)
         for points, role in ((plane.gallery, "gallery"), (plane.query, "query")):
             dots(axes, points, STAND_IN[role], alpha=0.22 if classes else 0.6)
@@ -138,11 +145,11 @@ def _name_classes(
 ) -> None:
     names = [label if len(label) <= 18 else label[:17] + "…" for label in means]
     anchors = [(float(x), float(y)) for x, y in (axes.transData.transform(mean) for mean in means.values())]
-    sizes = [(len(name) * 9 * 0.58 + 2, 11.0) for name in names]
+    sizes = [(len(name) * FONT * 0.58 + 2, 12.0) for name in names]
     ends = [tuple(axes.transData.transform(point)) for pair in pairs for point in pair]
     obstacles = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in (ends or anchors)]
     inner = axes.get_window_extent()
     placed = place_labels(anchors, sizes, Box(inner.x0, inner.y0, inner.x1, inner.y1), obstacles)
     for name, box in zip(names, placed, strict=True):
         middle = (box.left + box.right) / 2
-        figure.text(middle, box.bottom + 2.2, name, ha="center", fontsize=9, transform=None)
+        figure.text(middle, box.bottom + 2.2, name, ha="center", transform=None)

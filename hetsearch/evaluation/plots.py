@@ -64,7 +64,7 @@ def recall_pictures(evaluation: Evaluation) -> tuple[Picture, ...]:
     close = [row for row in curves if row.kind != "control"]
     pictures = []
     if close:
-        pictures.append(_recall_picture(evaluation, close, "close", "R@k, the range of the ways that work"))
+        pictures.append(_recall_picture(evaluation, close, "close", "R@k from close by, without the control"))
     if len(close) < len(curves):
         pictures.append(_recall_picture(evaluation, curves, "whole", "R@k from 0 to 1, with the control"))
     return tuple(pictures)
@@ -99,10 +99,10 @@ def _cost_picture(
     title = f"{name} against the MACs of one query"
     with drawing(420, 320, title) as (figure, axes, result):
         axes.set_xscale("log")
-        axes.set_xlim(macs.min() / 2.2, macs.max() * 2.2)
+        axes.set_xlim(macs.min() / 8, macs.max() * 2.2)
         pad = max(0.12 * (np.nanmax(ends) - np.nanmin(ends)), 0.004)
         axes.set_ylim(np.nanmin(ends) - pad, np.nanmax(ends) + pad)
-        axes.xaxis.set_major_formatter(lambda value, _: human(value))
+        axes.xaxis.set_major_formatter(lambda value, _: human(value).replace(".00", "").replace(".0", ""))
         axes.xaxis.set_minor_formatter(lambda value, _: "")
         axes.set_xlabel("MACs of one query, log scale")
         axes.set_ylabel(name)
@@ -144,9 +144,10 @@ def _label_points(
     for row, box, (px, py), words in zip(rows, placed, anchors, texts, strict=True):
         right = box.left > px
         edge, middle = (box.left if right else box.right), (box.bottom + box.top) / 2
-        if abs(middle - py) > 2 and (right or box.right < px):
-            side = 8 if right else -8
-            figure.add_artist(leader(figure, [px + side, edge - side / 4], [py, middle]))
+        way = np.array([edge - px, middle - py])
+        if (length := float(np.hypot(*way))) > 16 and (right or box.right < px):
+            ends = np.array([[px, py]]) + np.outer([8 / length, 1 - 2 / length], way)
+            figure.add_artist(leader(figure, ends))
         align = "left" if right else ("right" if box.right < px else "center")
         at = {"left": box.left, "right": box.right, "center": px}[align]
         colour = _role_colour(evaluation, row)

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 from hetsearch.errors import require_extra
 from hetsearch.evaluation.drawing import Picture
-from hetsearch.evaluation.plane import PLANE_IMAGES, Plane, fit_plane, plane_pictures
+from hetsearch.evaluation.plane import Plane, fit_plane, plane_pictures
 from hetsearch.evaluation.plots import METRIC_NAMES, cost_pictures, human, recall_pictures, swatch
 from hetsearch.evaluation.result import METRICS, Evaluation, MatrixRow
 from hetsearch.evaluation.view import (
@@ -49,8 +49,9 @@ class PlaneView:
     reason: str = ""
     pictures: tuple[Picture, ...] = ()
     plane: Plane | None = None
-    coloured: int = 0  # classes with a colour of their own
+    images: int = 0  # of which the plane shows some
     classes: int = 0
+    coloured: int = 0  # classes with a colour of their own
 
 
 def render_report(evaluation: Evaluation, thumbnail: Thumbnail) -> str:
@@ -73,8 +74,9 @@ def render_report(evaluation: Evaluation, thumbnail: Thumbnail) -> str:
         raise require_extra("jinja2", "report") from None
     symbols = symbols_of(evaluation)
     first = next(iter(evaluation.verdicts), None)
-    tidy = {"trim_blocks": True, "lstrip_blocks": True}
-    environment = Environment(autoescape=True, undefined=StrictUndefined, **tidy)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
     environment.filters |= {"number": number, "percent": percent, "human": human, "size": size}
     environment.filters |= {"milliseconds": milliseconds, "svg": Markup}
     source = (files("hetsearch.evaluation") / "templates" / "report.html.j2").read_text(encoding="utf-8")
@@ -90,7 +92,6 @@ def render_report(evaluation: Evaluation, thumbnail: Thumbnail) -> str:
         recall=recall_pictures(evaluation),
         curves=_curves(evaluation),
         view=plane_view(evaluation, first),
-        plane_images=PLANE_IMAGES,
         rows=rows_of(evaluation, first, thumbnail),
         settings=tuple(flat(evaluation.settings)),
         reasons=reasons_of(evaluation),
@@ -111,8 +112,8 @@ def plane_view(evaluation: Evaluation, query: str | None) -> PlaneView:
     plane = fit_plane(heavy.vectors, light.vectors)
     labelled = len(evaluation.labels) == len(heavy) and any(evaluation.labels)
     labels = [evaluation.labels[row] for row in plane.rows] if labelled else []
-    pictures, coloured = plane_pictures(plane, labels, (gallery, query or ""))
-    return PlaneView("", pictures, plane, len(coloured), len(set(labels)))
+    pictures, coloured = plane_pictures(plane, labels)
+    return PlaneView("", pictures, plane, len(heavy), len(set(labels)), len(coloured))
 
 
 def _curves(evaluation: Evaluation) -> tuple[Curve, ...]:

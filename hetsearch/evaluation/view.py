@@ -118,9 +118,9 @@ def headline(claims: tuple[Claim, ...]) -> str:
     if not words:
         return "No verdict"
     if len({judgement for _, judgement in words}) == 1:
-        by = " and by ".join(metric for metric, _ in words)
-        return f"{words[0][1][0].upper()}{words[0][1][1:]}, by {by}"
-    text = "; ".join(f"by {metric} {judgement}" for metric, judgement in words)
+        text = f"{words[0][1]} by {' and by '.join(metric for metric, _ in words)}"
+    else:
+        text = "; ".join(f"{judgement} by {metric}" for metric, judgement in words)
     return text[0].upper() + text[1:]
 
 
@@ -221,19 +221,19 @@ def _judgement(claim: Claim) -> str:
     first = {True: "compatible", False: "not compatible", None: "compatibility undecided"}[claim.compatible]
     second = {True: "useful", False: "not useful", None: "usefulness undecided"}[claim.useful]
     if "baseline" not in claim.found:
-        return f"{first}, usefulness not tested"
+        return f"{first} (usefulness not tested)"
     if claim.compatible is claim.useful:
-        return "compatibility and usefulness undecided" if claim.useful is None else f"{first} and {second}"
+        return "undecided" if claim.useful is None else f"{first} and {second}"
     return f"{first}, {second}" if None in (claim.compatible, claim.useful) else f"{first} but {second}"
 
 
 def _differences(verdict: Verdict) -> Iterator[Difference]:
     for claim in ("compatible", "useful"):
-        found = verdict.differences.get(claim, {})
         for metric in METRIC_NAMES:
-            if metric in found:
-                low, high = found[metric]["ci"]
-                yield Difference(claim, metric, float(found[metric]["value"]), float(low), float(high))
+            found = verdict.differences.get(claim, {}).get(metric, {})
+            if {"difference", "ci"} <= found.keys():
+                low, high = found["ci"]
+                yield Difference(claim, metric, float(found["difference"]), float(low), float(high))
 
 
 def _savings(evaluation: Evaluation, name: str) -> tuple[Saving, ...]:

@@ -61,8 +61,8 @@ def bootstrap_means(values: NDArray[Any], *, draws: int = DRAWS, seed: int = SEE
 def interval(samples: NDArray[np.float64], level: float = LEVEL) -> tuple[float, float]:
     """The central interval of ``samples`` ``(draws,)`` that holds ``level`` of them; NaN ends if any is NaN.
 
-    >>> interval(np.arange(101.0), level=0.9)
-    (5.0, 95.0)
+    >>> interval(np.arange(101.0), level=0.5)
+    (25.0, 75.0)
     """
     low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

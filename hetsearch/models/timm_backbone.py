@@ -56,7 +56,8 @@ def build_timm(channels: int, arguments: TimmArguments) -> tuple[nn.Module, int]
                 hint="Use 'stem: imagenet' with this network.",
             )
         backbone.stem = _small_stem(backbone, channels, pooled=arguments.stem == "small")
-    return backbone, int(backbone.num_features)
+    # Some networks widen their features after pooling, in front of the classifier that is left out.
+    return backbone, int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)
 
 
 def _small_stem(backbone: ResNetV2, channels: int, *, pooled: bool) -> nn.Sequential:

@@ -45,7 +45,7 @@ class TorchEncoder:
         self.network.eval()
         try:
             batches = [
-                self.network(torch.from_numpy(pixels[start : start + self.batch_size]).to(device)).cpu()
+                self.network(torch.tensor(pixels[start : start + self.batch_size], device=device)).cpu()
                 for start in range(0, len(pixels), self.batch_size)
             ]
         finally:

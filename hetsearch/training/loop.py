@@ -7,6 +7,7 @@ weights as one that was never stopped.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -78,7 +79,7 @@ class _Run:
     ) -> None:
         self.plain, self.images, self.recipe, self.out = task, images, recipe, out
         self.evaluate, self.accelerator = evaluate, accelerator
-        self.identity = recipe.model_dump_json()
+        self.identity = json.dumps(recipe.model_dump(mode="json"), sort_keys=True)
         self.per_epoch = len(self._batches(0))
         self.steps = self.per_epoch * recipe.schedule.epochs
         self.progress = Progress()

@@ -26,7 +26,7 @@ def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def sliced(bare_machine: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """fashion-mnist is the slice: 900 train, 100 validation, 500 test images. Returns the folder of its files."""
+    """fashion-mnist is the slice (900 train, 100 validation, 500 test images), whose folder is returned."""
     md5 = {
         stem: hashlib.md5(gzip.decompress((SLICE / f"{stem}.gz").read_bytes())).hexdigest()
         for stem in (*named.TRAIN, *named.TEST)

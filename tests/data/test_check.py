@@ -51,7 +51,9 @@ def test_arrays_columns_and_duplicates() -> None:
     pixels[1] = 1
     images = ImageSet(
         "arrays", tuple("abcd"), ArrayReader(pixels),
-        groups=("1", "1", "2", "2"), splits=("t", "t", "t", "v"), roles=("query", "gallery", "gallery", "query"),
+        groups=("1", "1", "2", "2"),
+        splits=("t", "t", "t", "v"),
+        roles=("query", "gallery", "gallery", "query"),
         domains=("x",) * 4,
     )
     report = check(images)

@@ -56,8 +56,13 @@ def test_a_length_that_the_header_does_not_say(payload: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [to_idx_gz(np.zeros(999, np.uint8))[:-9], b"\x1f\x8b no gzip", b"\x1f\x8b\x08" + b"\0" * 7 + b"\xff" * 9]
+    "content",
+    [
+        to_idx_gz(np.zeros(999, np.uint8))[:-9],
+        b"\x1f\x8b no gzip",
+        b"\x1f\x8b\x08" + b"\0" * 7 + b"\xff" * 9,
+    ],
 )
 def test_a_broken_gzip_stream(content: bytes) -> None:
-    with pytest.raises(DamagedArtifact, match="'images.gz' cannot be read.*Fetch it again"):
+    with pytest.raises(DamagedArtifact, match=r"'images.gz' cannot be read.*Fetch it again"):
         decompress(content, name="images.gz")

@@ -45,14 +45,14 @@ def test_select_of_what_is_not_there() -> None:
     images = make(splits=("test", "test", "train", "test"))
     with pytest.raises(DataError, match=r"no image of 'four' has the split 'tset'.*Did you mean 'test'"):
         images.select("splits", "tset")
-    with pytest.raises(DataError, match="'four' has no roles.*a column 'role'"):
+    with pytest.raises(DataError, match=r"'four' has no roles.*a column 'role'"):
         images.select("roles", "query")
 
 
 def test_a_key_that_comes_twice_and_a_short_column_are_refused() -> None:
-    with pytest.raises(DataError, match="comes twice.*'a'"):
+    with pytest.raises(DataError, match=r"comes twice.*'a'"):
         ImageSet("twice", ("a", "b", "a"), ArrayReader(PIXELS))
-    with pytest.raises(DataError, match="labels of 'four' do not match.*observed 1, expected 4"):
+    with pytest.raises(DataError, match=r"labels of 'four' do not match.*observed 1, expected 4"):
         make(labels=("x",))
 
 

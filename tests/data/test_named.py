@@ -12,6 +12,9 @@ from hetsearch.data.idx import read_idx
 from hetsearch.errors import DamagedArtifact, DataError
 from hetsearch.preprocess import InputSpec, preprocess
 
+# Looked for before any fixture hides the machine's own data.
+WHOLE = named.find("fashion-mnist")
+
 
 def put(source: Path, target: Path) -> Path:
     return Path(shutil.copytree(source, target, ignore=shutil.ignore_patterns("README.md")))
@@ -22,7 +25,8 @@ def test_splits_keys_and_labels(sliced: Path, bare_machine: Path) -> None:
     pixels, numbers = (read_idx(sliced / f"train-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1"))
     train, validation = (named.open_named("fashion-mnist", split) for split in ("train", "validation"))
     assert (len(train), len(validation)) == (900, 100)
-    assert (train.name, train.keys[0], train.keys[-1]) == ("fashion-mnist:train", "train/00000", "train/00899")
+    assert train.name == "fashion-mnist:train"
+    assert (train.keys[0], train.keys[-1]) == ("train/00000", "train/00899")
     assert (validation.keys[0], validation.keys[-1]) == ("train/00900", "train/00999")
     assert train.labels is not None
     names = named.NAMED["fashion-mnist"].classes
@@ -62,7 +66,9 @@ def test_uncompressed_files_are_found_too(sliced: Path, bare_machine: Path) -> N
 
 
 @pytest.mark.parametrize("value", ["", "relative/path"])
-def test_a_cache_variable_that_does_not_count(value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_cache_variable_that_does_not_count(
+    value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", value)
     assert named.cache_folder("mnist") == tmp_path / ".cache" / "hetsearch" / "data" / "mnist"
@@ -87,16 +93,18 @@ def test_compressed_again_is_the_same(sliced: Path, bare_machine: Path) -> None:
 
 
 def test_absent_unknown_and_wrong_split(bare_machine: Path) -> None:
-    with pytest.raises(DataError, match="not on this machine.*hetsearch data fetch fashion-mnist"):
+    with pytest.raises(DataError, match=r"not on this machine.*hetsearch data fetch fashion-mnist"):
         named.open_named("fashion-mnist", "test")
-    with pytest.raises(DataError, match="no data set 'fashionmnist'.*Did you mean 'fashion-mnist'"):
+    with pytest.raises(DataError, match=r"no data set 'fashionmnist'.*Did you mean 'fashion-mnist'"):
         named.open_named("fashionmnist", "test")
-    with pytest.raises(DataError, match="no split 'tests'.*Did you mean 'test'.*Known: test, train, validation"):
+    with pytest.raises(DataError, match=r"no split 'tests'.*Did you mean 'test'.*Known: test, train, val"):
         named.open_named("fashion-mnist", "tests")
 
 
-@pytest.mark.skipif(named.find("fashion-mnist") is None, reason="the whole FashionMNIST is not on this machine")
-def test_the_published_files() -> None:
+@pytest.mark.skipif(WHOLE is None, reason="the whole FashionMNIST is not on this machine")
+def test_the_published_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert WHOLE is not None
+    monkeypatch.setenv("HETSEARCH_DATA", str(WHOLE.parent))
     validation, test = (named.open_named("fashion-mnist", split) for split in ("validation", "test"))
     assert (len(validation), validation.keys[0], validation.keys[-1]) == (5_000, "train/55000", "train/59999")
     assert len(test) == 10_000

@@ -71,10 +71,10 @@ def test_no_batch_is_empty(with_two_damaged: ImageSet) -> None:
 
 
 def test_load_pixels_stops_at_the_first_unreadable_image(with_two_damaged: ImageSet) -> None:
-    with pytest.raises(ImageError, match="0.png' is empty"):
+    with pytest.raises(ImageError, match=r"0.png' is empty"):
         load_pixels(with_two_damaged, SPEC)
 
 
 def test_a_batch_size_of_zero_is_refused_at_once() -> None:
-    with pytest.raises(UsageError, match="batch size.*observed 0"):
+    with pytest.raises(UsageError, match=r"batch size.*observed 0"):
         iter_pixels(arrays(1)[0], SPEC, 0, [])

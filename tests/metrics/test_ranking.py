@@ -109,7 +109,8 @@ def test_negative_scores_come_last():
 def test_an_empty_group_is_no_group():
     vectors = circle([0, 1, 2, 3])
     items = Items(vectors, list("aaaa"), list("wxyz"), ["", "", "g", "g"])
-    assert order_of(items, items, 4).tolist() == [[1, 2, 3, -1], [0, 2, 3, -1], [1, 0, -1, -1], [1, 0, -1, -1]]
+    expected = [[1, 2, 3, -1], [0, 2, 3, -1], [1, 0, -1, -1], [1, 0, -1, -1]]
+    assert order_of(items, items, 4).tolist() == expected
 
 
 def test_first_hits_are_the_head_of_the_full_order():

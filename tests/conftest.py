@@ -1,0 +1,68 @@
+"""Fixtures that every test may use. Run with: pytest (add -n 2 for two processes)."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+# Two busy pools of threads on two cores slow each other down several times; the tests run in two processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+SLICE = Path(__file__).parent / "fixtures" / "fashion-mnist"
+Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the user's cache out of the tests, and the tests out of the user's cache."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ.pop("HETSEARCH_DATA", None)
+
+
+def _read(name: str) -> Labelled:
+    images = gzip.decompress((SLICE / f"{name}-images-idx3-ubyte.gz").read_bytes())
+    labels = gzip.decompress((SLICE / f"{name}-labels-idx1-ubyte.gz").read_bytes())
+    return (
+        np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28),
+        np.frombuffer(labels, np.uint8, offset=8).astype(np.int64),
+    )
+
+
+@pytest.fixture(scope="session")
+def fashion_train() -> Labelled:
+    """1,000 real training images of FashionMNIST, 100 a class: ``(1000, 28, 28)`` and labels."""
+    return _read("train")
+
+
+@pytest.fixture(scope="session")
+def fashion_test() -> Labelled:
+    """500 real test images of FashionMNIST, 50 a class."""
+    return _read("t10k")
+
+
+def _save(root: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], per_class: int) -> Path:
+    for label in range(10):
+        folder = root / f"class-{label}"
+        folder.mkdir(parents=True)
+        for number, row in enumerate(np.flatnonzero(labels == label)[:per_class]):
+            Image.fromarray(images[row]).save(folder / f"{number:03}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def fashion_folder(tmp_path_factory: pytest.TempPathFactory, fashion_test: Labelled) -> Path:
+    """200 real test images as PNG files in class sub-folders, 20 a class."""
+    return _save(tmp_path_factory.mktemp("images") / "test", *fashion_test, 20)
+
+
+@pytest.fixture(scope="session")
+def fashion_train_folder(tmp_path_factory: pytest.TempPathFactory, fashion_train: Labelled) -> Path:
+    """400 real training images as PNG files in class sub-folders, 40 a class."""
+    return _save(tmp_path_factory.mktemp("images") / "train", *fashion_train, 40)

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hetsearch.data.images import ImageSet
+from hetsearch.errors import require_extra
+from hetsearch.evaluation import evaluate, write_evaluation
+from hetsearch.evaluation.result import METRICS
+from hetsearch.evaluation.write import thumbnails
+
+
+@pytest.fixture
+def found(make_images, query_encoder, gallery_encoder, free_encoder):
+    return evaluate([query_encoder], gallery_encoder, make_images(), [("free-encoder", free_encoder)])
+
+
+@pytest.fixture
+def page(monkeypatch):
+    """Stands in for the report's page; returns what it was called with."""
+    calls = []
+    module = ModuleType("hetsearch.evaluation.report")
+
+    def render_report(evaluation, thumbnail):
+        calls.append((evaluation, thumbnail))
+        return "<p>page</p>"
+
+    module.render_report = render_report
+    monkeypatch.setitem(sys.modules, "hetsearch.evaluation.report", module)
+    return calls
+
+
+def rows_of(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_folder(found, page, tmp_path, make_images):
+    written = write_evaluation(found, tmp_path / "new" / "report", make_images())
+    names = ["report.json", "matrix.csv", "encoders.csv", "verdicts.csv", "recall.csv", "report.html"]
+    assert [path.name for path in written] == names
+    assert sorted(path.name for path in (tmp_path / "new" / "report").iterdir()) == sorted(names)
+    assert written[-1].read_text(encoding="utf-8") == "<p>page</p>"
+    (evaluation, thumbnail), *_ = page
+    assert evaluation is found
+    assert thumbnail("image 000").startswith(b"\x89PNG")
+
+
+def test_tables_agree_with_the_json(found, page, tmp_path):
+    write_evaluation(found, tmp_path)
+    document = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    for row, told in zip(rows_of(tmp_path / "matrix.csv"), document["matrix"], strict=True):
+        assert (row["query"], row["gallery"], row["kind"]) == (told["query"], told["gallery"], told["kind"])
+        for metric in METRICS:
+            assert float(row[metric]) == told[metric]
+            assert [float(row[f"{metric}_low"]), float(row[f"{metric}_high"])] == told[f"{metric}_ci"]
+    encoders = rows_of(tmp_path / "encoders.csv")
+    assert [row["name"] for row in encoders] == list(document["encoders"])
+    assert encoders[0]["latency_ms"] == ""  # undefined
+    for row in rows_of(tmp_path / "verdicts.csv"):
+        verdict = document["verdicts"][row["query"]]
+        words = {True: "true", False: "false", None: ""}
+        assert row["compatible"] == words[verdict["compatible"][row["metric"]]]
+        assert float(row["retention"]) == verdict["retention"][row["metric"]]
+    recall = rows_of(tmp_path / "recall.csv")
+    assert len(recall) == 5 * 60
+    assert float(recall[0]["recall"]) == found.matrix[0].metrics["p@1"]
+
+
+def test_without_the_report_extra_the_rest_is_written_and_a_line_says_what_to_install(
+    found, tmp_path, monkeypatch, capsys
+):
+    module = ModuleType("hetsearch.evaluation.report")
+
+    def render_report(evaluation, thumbnail):
+        raise require_extra("jinja2", "report")
+
+    module.render_report = render_report
+    monkeypatch.setitem(sys.modules, "hetsearch.evaluation.report", module)
+    (tmp_path / "report.html").write_text("of an older evaluation", encoding="utf-8")
+    written = write_evaluation(found, tmp_path)
+    assert "report.html" not in [path.name for path in written]
+    assert not (tmp_path / "report.html").exists()
+    assert (tmp_path / "report.json").is_file()
+    told = capsys.readouterr()
+    assert "pip install 'hetsearch[report]'" in told.err
+    assert told.out == ""
+
+
+def one(source):
+    return ImageSet("one", ("a",), lambda _: source)
+
+
+def opened(content):
+    return np.asarray(Image.open(io.BytesIO(content)))
+
+
+def test_a_tiny_image_is_enlarged_pixel_by_pixel():
+    pixels = np.random.default_rng(50).integers(0, 256, (28, 28), dtype=np.uint8)
+    small = opened(thumbnails(one(pixels))("a"))
+    assert small.shape == (56, 56, 3)
+    np.testing.assert_array_equal(small[:, :, 0], pixels.repeat(2, axis=0).repeat(2, axis=1))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 90), (56, 56), (400, 200)])
+def test_every_size_becomes_the_same_square(size):
+    image = Image.new("RGB", size, (10, 200, 30))
+    small = opened(thumbnails(one(image))("a"))
+    assert small.shape == (56, 56, 3)
+    assert small[28, 28].tolist() == [10, 200, 30]
+
+
+def test_what_cannot_be_shown_is_none():
+    assert thumbnails(None)("a") is None
+    assert thumbnails(one(b""))("a") is None
+    assert thumbnails(one(np.zeros((4, 4), np.uint8)))("b") is None

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from hetsearch.bundle import ONNX, EncoderCard, read_card, write_card
+from hetsearch.errors import HetsearchError, UsageError
+from hetsearch.export import export_bundle, parity
+from hetsearch.models.cost import count_macs, count_params
+from hetsearch.models.network import build_network
+from hetsearch.models.weights import load_network, save_weights
+from hetsearch.preprocess import InputSpec
+from hetsearch.runtime import load_encoder
+
+SPEC = InputSpec(background=0, mean=(0.286,), std=(0.353,))
+
+
+def bundle(folder: Path, architecture: str = "compact", **arguments: object) -> Path:
+    torch.manual_seed(0)
+    network = build_network(architecture, arguments, dim=16, spec=SPEC)
+    for _ in range(3):  # running statistics that are not their initial values
+        network.train()(torch.randint(0, 256, (8, 1, 28, 28), dtype=torch.uint8))
+    folder.mkdir()
+    save_weights(network, folder)
+    card = EncoderCard(
+        role="query", space="sp_1", dim=16, architecture=architecture, arguments=arguments, input=SPEC,
+        params=count_params(network), macs=count_macs(network),
+    )  # fmt: skip
+    write_card(folder, card)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments"),
+    [
+        ("compact", {}),
+        ("compact", {"involutions": 3, "residual": True, "kernel_size": 5}),
+        ("compact", {"involutions": 2, "widths": []}),
+        ("timm", {"name": "resnetv2_18", "stem": "small"}),
+    ],
+)
+def test_onnx_gives_what_torch_gives_at_every_batch_size(
+    tmp_path: Path, architecture: str, arguments: dict[str, object], fashion_test: tuple[np.ndarray, np.ndarray]
+) -> None:
+    folder = bundle(tmp_path / "b", architecture, **arguments)
+    report = export_bundle(folder)
+    assert report.largest_difference < 1e-5
+    assert report.smallest_cosine > 0.99999
+    assert report.batches == (1, 2, 7)
+    pixels = np.ascontiguousarray(fashion_test[0][:9, None])
+    with torch.no_grad():
+        expected = load_network(folder, read_card(folder))(torch.tensor(pixels)).numpy()
+    np.testing.assert_allclose(load_encoder(folder).encode_pixels(pixels), expected, atol=1e-5)
+
+
+def test_the_file_says_what_it_is_and_names_no_machine(tmp_path: Path) -> None:
+    folder = bundle(tmp_path / "b")
+    export_bundle(folder)
+    model = onnx.load(str(folder / ONNX))
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert metadata["hetsearch.space"] == "sp_1"
+    assert metadata["hetsearch.dim"] == "16"
+    assert InputSpec.model_validate(json.loads(metadata["hetsearch.input"])) == SPEC
+    assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert str(Path(torch.__file__).parent).encode() not in (folder / ONNX).read_bytes()
+    assert b"hetsearch/models" not in (folder / ONNX).read_bytes()
+
+
+@pytest.mark.parametrize(("precision", "most"), [("float16", 0.56), ("int8-weights", 0.35)])
+def test_fewer_bits_make_a_smaller_file_that_still_agrees(tmp_path: Path, precision: str, most: float) -> None:
+    folder = bundle(tmp_path / "b")
+    export_bundle(folder)
+    whole = (folder / ONNX).stat().st_size
+    report = export_bundle(folder, precision=precision)  # type: ignore[arg-type]
+    assert (folder / ONNX).stat().st_size < most * whole
+    assert report.smallest_cosine > parity.SMALLEST_COSINE[precision]
+    card = read_card(folder)
+    assert card.precision == precision
+    assert card.parity["smallest_cosine"] == report.smallest_cosine
+
+
+def test_int8_rounds_each_row_to_its_own_scale(tmp_path: Path) -> None:
+    folder = bundle(tmp_path / "b")
+    export_bundle(folder, precision="int8-weights")
+    model = onnx.load(str(folder / ONNX))
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    weights = load_network(folder, read_card(folder)).state_dict()
+    name = next(n for n in stored if n.endswith("_int8") and "convolutions.3.0" in n)
+    scale = stored[name.replace("_int8", "_scale")]
+    restored = stored[name].astype(np.float32) * scale[:, None, None, None]
+    found = weights["backbone.convolutions.3.0.weight"].numpy()
+    # The exporter may have folded the norm's factor of each row into the weights.
+    factor = np.abs(restored).max(axis=(1, 2, 3)) / np.abs(found).max(axis=(1, 2, 3))
+    assert np.abs(restored - found * factor[:, None, None, None]).max() <= 0.51 * scale.max()
+
+
+def test_a_file_that_disagrees_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = bundle(tmp_path / "b")
+    monkeypatch.setitem(parity.SMALLEST_COSINE, "int8-weights", 1.1)
+    with pytest.raises(HetsearchError, match="does not give the network's vectors"):
+        export_bundle(folder, precision="int8-weights")
+    assert not (folder / ONNX).exists()
+    assert read_card(folder).parity == {}
+
+
+def test_a_bundle_without_weights_cannot_be_exported(tmp_path: Path) -> None:
+    folder = bundle(tmp_path / "b")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match="no float32 weights"):
+        export_bundle(folder)

@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from hetsearch.data.images import ImageSet
+from hetsearch.data.sources import open_source
+from hetsearch.errors import DamagedArtifact, DataError, ImageError, SpaceMismatch, UsageError
+from hetsearch.gallery import build, build_gallery, open_gallery, verify_gallery
+from hetsearch.gallery.shards import read_manifest
+from hetsearch.preprocess import InputSpec, Pixels
+from hetsearch.runtime import OnnxEncoder, load_encoder
+from hetsearch.space import Embeddings, Vectors
+from tests.support import OTHER_SPACE, SPACE, linear_bundle
+
+
+@dataclass
+class Scripted:
+    """An encoder that does as a test wants: it spoils vectors, or is 'killed' in the middle."""
+
+    inner: OnnxEncoder
+    die_at: int | None = None
+    factor: float = 1.0
+    calls: int = 0
+    name: str = "scripted"
+
+    @property
+    def space(self) -> str:
+        return self.inner.space
+
+    @property
+    def dim(self) -> int:
+        return self.inner.dim
+
+    @property
+    def input(self) -> InputSpec:
+        return self.inner.input
+
+    def encode(self, images: object, keys: object = None) -> Embeddings:
+        raise AssertionError("a job reads its images itself")
+
+    def encode_pixels(self, pixels: Pixels) -> Vectors:
+        self.calls += 1
+        if self.calls == self.die_at:
+            raise KeyboardInterrupt
+        return self.inner.encode_pixels(pixels) * np.float32(self.factor)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def spoiled(fashion_folder: Path, tmp_path: Path) -> Path:
+    """Ten good pictures, a truncated JPEG and a file of zero bytes."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for path in sorted(fashion_folder.rglob("*.png"))[:10]:
+        shutil.copy(path, folder / path.name)
+    Image.effect_noise((200, 200), 50).save(folder / "cut short.jpg")
+    payload = (folder / "cut short.jpg").read_bytes()
+    (folder / "cut short.jpg").write_bytes(payload[: len(payload) // 2])
+    (folder / "写真.png").touch()
+    return folder
+
+
+def test_the_folder_of_the_contract(built: Path) -> None:
+    assert sorted(snapshot(built)) == [
+        "embeddings/failures.parquet",
+        "embeddings/manifest.json",
+        "embeddings/shard-00000.parquet",
+        "embeddings/shard-00001.parquet",
+        "embeddings/shard-00002.parquet",
+        "gallery.json",
+        "index.faiss",
+        "items.parquet",
+    ]
+    card = json.loads((built / "gallery.json").read_text())
+    assert {name: card[name] for name in ("schema", "store", "factory", "count", "generation", "space", "dim")} == {
+        "schema": 1, "store": "faiss", "factory": "Flat", "count": 300, "generation": 1, "space": SPACE, "dim": 16,
+    }  # fmt: skip
+    assert card["encoder"] == "linear"
+    assert card["input"] == InputSpec().model_dump(mode="json")
+    assert pq.read_schema(built / "items.parquet").names[0] == "key"
+    assert [entry.rows for entry in read_manifest(built / "embeddings").shards] == [128, 128, 44]
+
+
+def test_the_report(encoder: OnnxEncoder, images: ImageSet, tmp_path: Path) -> None:
+    report = build_gallery(encoder, images, tmp_path / "g", limit=50, progress=False)
+    assert (report.rows, report.failures, report.exit_code, report.done_before) == (50, (), 0, False)
+    assert report.bytes == sum(len(payload) for payload in snapshot(tmp_path / "g").values())
+    assert report.images_per_second == pytest.approx(50 / report.seconds)
+    assert json.loads(json.dumps(report.as_dict()))["gallery"] == str(tmp_path / "g")
+    assert open_gallery(tmp_path / "g").items["key"].to_pylist() == list(images.keys[:50])
+
+
+@pytest.mark.parametrize(("shard_rows", "batch_size"), [(1, 64), (7, 3), (3, 7), (50, 50), (4096, 1)])
+def test_shards_do_not_change_what_is_stored(
+    encoder: OnnxEncoder, images: ImageSet, tmp_path: Path, shard_rows: int, batch_size: int
+) -> None:
+    some = images.subset(range(50))
+    build_gallery(
+        encoder, some, tmp_path / "g", shard_rows=shard_rows, batch_size=batch_size, progress=False
+    )
+    gallery = open_gallery(tmp_path / "g")
+    assert gallery.items["key"].to_pylist() == list(some.keys)
+    assert gallery.items["label"].to_pylist() == list(some.labels)
+    query = encoder.encode([some.read(row) for row in range(50)])
+    assert [hits[0].key for hits in gallery.search(query, 1)] == list(some.keys)
+    assert len(list((tmp_path / "g" / "embeddings").glob("shard-*"))) == -(-50 // shard_rows)
+
+
+def test_ids_and_hits_do_not_depend_on_the_order_of_the_listing(
+    built: Path, encoder: OnnxEncoder, images: ImageSet, tmp_path: Path
+) -> None:
+    shuffled = images.subset(np.random.default_rng(0).permutation(300).tolist())
+    build_gallery(encoder, shuffled, tmp_path / "g", progress=False)
+    first, second = open_gallery(built), open_gallery(tmp_path / "g")
+    assert [dict(zip(*table.select(["key", "id"]).to_pydict().values(), strict=True)) for table in (first.items,)] == [
+        dict(zip(*table.select(["key", "id"]).to_pydict().values(), strict=True)) for table in (second.items,)
+    ]
+    query = encoder.encode([images.read(row) for row in range(20)])
+    assert first.search(query, 10) == second.search(query, 10)
+
+
+def test_unreadable_images_are_recorded(encoder: OnnxEncoder, spoiled: Path, tmp_path: Path) -> None:
+    out = tmp_path / "g"
+    report = build_gallery(encoder, open_source(str(spoiled)), out, progress=False)
+    assert (report.rows, report.exit_code) == (10, 3)
+    rows = pq.read_table(out / "embeddings" / "failures.parquet").to_pylist()
+    assert [row["key"] for row in rows] == ["cut short.jpg", "写真.png"]
+    assert "truncated" in rows[0]["reason"]
+    assert "0 bytes" in rows[1]["reason"]
+    before = snapshot(out)
+    again = build_gallery(encoder, open_source(str(spoiled)), out, progress=False)
+    assert (again.done_before, again.exit_code, again.failures) == (True, 3, report.failures)
+    assert snapshot(out) == before
+
+
+def test_items_know_label_and_path(encoder: OnnxEncoder, fashion_folder: Path, tmp_path: Path) -> None:
+    images = open_source(str(fashion_folder))
+    build_gallery(encoder, images, tmp_path / "g", limit=30, progress=False)
+    gallery = open_gallery(tmp_path / "g")
+    assert gallery.items.column_names == ["key", "id", "label", "path"]
+    hit = gallery.search(encoder.encode(images.read(4)), 1)[0][0]
+    assert hit.key == images.keys[4]
+    assert hit.item == {"label": images.labels[4], "path": str(fashion_folder / images.keys[4])}
+
+
+@pytest.mark.parametrize("options", [{"on_error": "fail"}, {"max_errors": 0}, {"max_errors": 1}])
+def test_a_job_may_stop_at_errors(
+    encoder: OnnxEncoder, spoiled: Path, tmp_path: Path, options: dict[str, object]
+) -> None:
+    expected = "写真" if options == {"max_errors": 1} else "cut short"
+    with pytest.raises(ImageError, match=f"the job stopped.*{expected}"):
+        build_gallery(encoder, open_source(str(spoiled)), tmp_path / "g", progress=False, **options)
+    with pytest.raises(UsageError, match="is not finished"):
+        open_gallery(tmp_path / "g")
+    assert build_gallery(
+        encoder, open_source(str(spoiled)), tmp_path / "g", max_errors=2, progress=False
+    ).exit_code == 3
+
+
+def test_no_readable_image(encoder: OnnxEncoder, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").touch()
+    with pytest.raises(DataError, match=r"no image of .* can be read: observed 1 failures.*0 bytes"):
+        build_gallery(encoder, open_source(str(tmp_path / "pictures")), tmp_path / "g", progress=False)
+
+
+def test_a_finished_gallery_is_left_as_it_is(encoder: OnnxEncoder, images: ImageSet, copy: Path) -> None:
+    before = snapshot(copy)
+    report = build_gallery(encoder, images, copy, progress=False)
+    assert (report.done_before, report.exit_code, report.rows, report.images_per_second) == (True, 0, 300, None)
+    assert snapshot(copy) == before
+
+
+def test_other_wishes_for_a_finished_gallery_are_answered(
+    encoder: OnnxEncoder, images: ImageSet, copy: Path
+) -> None:
+    with pytest.warns(UserWarning, match="finished with the factory 'Flat'; 'HNSW8' is ignored"):
+        report = build_gallery(encoder, images, copy, factory="HNSW8", progress=False)
+    assert (report.factory, report.encoder) == ("Flat", "linear")
+
+
+@pytest.mark.parametrize("change", ["limit", "name", "order"])
+def test_another_listing_is_refused(encoder: OnnxEncoder, images: ImageSet, copy: Path, change: str) -> None:
+    other = {
+        "limit": images.subset(range(10)),
+        "name": replace(images, name="another"),
+        "order": images.subset(range(299, -1, -1)),
+    }[change]
+    before = snapshot(copy)
+    with pytest.raises(UsageError, match="gallery of other images.*hetsearch index update") as caught:
+        build_gallery(encoder, other, copy, progress=False)
+    assert caught.value.exit_code == 2
+    assert snapshot(copy) == before
+
+
+def test_another_space_is_refused(images: ImageSet, copy: Path, tmp_path: Path) -> None:
+    other = load_encoder(linear_bundle(tmp_path / "other", space=OTHER_SPACE))
+    before = snapshot(copy)
+    with pytest.raises(SpaceMismatch, match=f"observed {OTHER_SPACE}, expected {SPACE}") as caught:
+        build_gallery(other, images.subset(range(10)), copy, progress=False)
+    assert caught.value.exit_code == 4
+    assert snapshot(copy) == before
+
+
+def test_a_finished_gallery_that_was_changed(encoder: OnnxEncoder, images: ImageSet, copy: Path) -> None:
+    (copy / "index.faiss").write_bytes(b"")
+    with pytest.raises(DamagedArtifact, match="was changed"):
+        build_gallery(encoder, images, copy, progress=False)
+
+
+@pytest.mark.parametrize("call", [1, 3, 5])
+def test_a_job_killed_while_it_embeds(encoder: OnnxEncoder, images: ImageSet, tmp_path: Path, call: int) -> None:
+    out = tmp_path / "g"
+    with pytest.raises(KeyboardInterrupt):
+        build_gallery(Scripted(encoder, die_at=call), images, out, shard_rows=100, progress=False)
+    with pytest.raises(UsageError, match=r"is not finished: observed no gallery\.json"):
+        open_gallery(out)
+    build_gallery(encoder, images, out, progress=False)
+    assert verify_gallery(out).rows == 300
+
+
+@pytest.mark.parametrize("step", ["write_manifest", "write_table", "write_card"])
+def test_a_job_killed_while_it_writes(
+    encoder: OnnxEncoder, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    some = images.subset(range(20))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(build, step, killed)
+        build_gallery(encoder, some, tmp_path / "g", progress=False)
+    with pytest.raises(UsageError, match="is not finished"):
+        open_gallery(tmp_path / "g")
+    assert build_gallery(encoder, some, tmp_path / "g", progress=False).rows == 20
+
+
+def test_a_folder_of_something_else_is_left_alone(encoder: OnnxEncoder, images: ImageSet, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("all of it")
+    with pytest.raises(UsageError, match="is not empty and no gallery"):
+        build_gallery(encoder, images, tmp_path, progress=False)
+    assert snapshot(tmp_path) == {"thesis.txt": b"all of it"}
+
+
+@pytest.mark.parametrize(("factor", "message"), [(np.nan, "NaN"), (0.5, "unit length")])
+def test_an_encoder_that_gives_no_unit_vectors(
+    encoder: OnnxEncoder, images: ImageSet, tmp_path: Path, factor: float, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        build_gallery(Scripted(encoder, factor=factor), images, tmp_path / "g", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"limit": 0}, "limit is too small"),
+        ({"shard_rows": 0}, "shard_rows is too small"),
+        ({"max_errors": -1}, "max_errors is too small"),
+        ({"batch_size": 0}, "batch size is wrong"),
+        ({"store": "foo"}, "no store 'foo'"),
+        ({"factory": "Flatt"}, "cannot make an index of 'Flatt'"),
+        ({"factory": "IVF301,Flat"}, "too few vectors.*observed 300, expected at least 301"),
+    ],
+)
+def test_wrong_arguments_cost_nothing(
+    encoder: OnnxEncoder, images: ImageSet, tmp_path: Path, options: dict[str, object], message: str
+) -> None:
+    scripted = Scripted(encoder)
+    with pytest.raises(UsageError, match=message):
+        build_gallery(scripted, images, tmp_path / "g", progress=False, **options)
+    assert scripted.calls == 0
+
+
+def test_no_images(encoder: OnnxEncoder, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'none' has no images"):
+        build_gallery(encoder, ImageSet("none", (), lambda row: b""), tmp_path / "g", progress=False)
+
+
+def test_progress_goes_to_stderr(
+    encoder: OnnxEncoder, images: ImageSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build_gallery(encoder, images, tmp_path / "g", limit=20)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "20/20" in captured.err
+    assert "images/s" in captured.err

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+
+from hetsearch.errors import DamagedArtifact, DataError, MissingExtra, UsageError
+from hetsearch.gallery.faiss_store import FaissStore
+
+
+def unit(count: int, dim: int = 16, seed: int = 0) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(count, dim))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def filled(factory: str, vectors: np.ndarray, ids: np.ndarray) -> FaissStore:
+    store = FaissStore.create(vectors.shape[1], factory, len(vectors))
+    store.train(lambda: vectors)
+    store.add(ids, vectors)
+    return store
+
+
+IDS = np.random.default_rng(9).permutation(400).astype(np.int64) + 2**62
+
+
+def test_an_exact_index_equals_numpy() -> None:
+    vectors, queries = unit(400), unit(30, seed=1)
+    ids, scores = filled("Flat", vectors, IDS).search(queries, 7)
+    exact = queries.astype(np.float64) @ vectors.T.astype(np.float64)
+    order = np.argsort(-exact, axis=1)[:, :7]
+    assert np.array_equal(ids, IDS[order])
+    assert np.allclose(scores, np.take_along_axis(exact, order, axis=1), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("factory", "least"), [("HNSW16", 0.95), ("IVF16,Flat", 0.5), ("SQ8", 0.95), ("PCA12,Flat", 0.3), ("OPQ4,PQ4x4", 0.2)]
+)
+def test_other_factories_find_most(factory: str, least: float) -> None:
+    vectors, queries = unit(400), unit(50, seed=1)
+    ids, scores = filled(factory, vectors, IDS).search(queries, 10)
+    order = np.argsort(-queries @ vectors.T, axis=1)[:, :10]
+    hits = [len(set(row) & set(IDS[best])) for row, best in zip(ids, order, strict=True)]
+    assert np.mean(hits) / 10 >= least
+    assert (np.diff(scores, axis=1) <= 1e-6).all()
+
+
+def test_where_there_are_fewer(tmp_path: Path) -> None:
+    vectors = unit(3)
+    ids, scores = filled("Flat", vectors, IDS[:3]).search(vectors[:1], 5)
+    assert ids[0, 3:].tolist() == [-1, -1]
+    assert scores[0, 3:].tolist() == [-np.inf, -np.inf]
+    assert ids[0, 0] == IDS[0]
+
+
+def test_ids_survive_the_file(tmp_path: Path) -> None:
+    vectors = unit(20)
+    store = filled("Flat", vectors, IDS[:20])
+    store.save(tmp_path)
+    again = FaissStore.load(tmp_path, 16)
+    assert len(again) == 20
+    assert np.array_equal(again.ids, IDS[:20])
+    assert again.search(vectors, 2)[0].tolist() == store.search(vectors, 2)[0].tolist()
+    with pytest.raises(DataError, match="an id comes twice"):
+        again.add(IDS[:1], vectors[:1])
+
+
+@pytest.mark.parametrize(
+    "factory", ["", "nonsense", "IVF0,Flat", "HNSW0", "PQ7", "LSH", "IDMap2,Flat", "IVF99999999999,Flat", "PCA0,Flat"]
+)
+def test_an_unknown_factory_string(factory: str) -> None:
+    with pytest.raises(UsageError, match=f"cannot make an index of '{factory}'.*Flat"):
+        FaissStore.create(16, factory, 1000)
+
+
+@pytest.mark.parametrize("factory", ["IVF500,Flat", "PQ8", "OPQ4,PQ4"])
+def test_too_few_vectors_to_train(factory: str) -> None:
+    with pytest.raises(UsageError, match=r"too few vectors.*observed 100, expected at least (500|256)"):
+        filled(factory, unit(100), IDS[:100])
+
+
+def test_guards() -> None:
+    vectors = unit(4)
+    store = FaissStore.create(16, "Flat", 10)
+    with pytest.raises(DataError, match="wrong shape"):
+        store.add(IDS[:4], vectors[:, :8])
+    for value, message in ((np.nan, "NaN or infinity"), (np.inf, "NaN or infinity"), (2.0, "not of unit length")):
+        bad = vectors.copy()
+        bad[2, 0] = value
+        with pytest.raises(DataError, match=message):
+            store.add(IDS[:4], bad)
+    with pytest.raises(DataError, match="do not match: observed 3, expected 4"):
+        store.add(IDS[:3], vectors)
+    with pytest.raises(DataError, match="an id comes twice: observed 5"):
+        store.add(np.array([3, 5, 5, 7]), vectors)
+    assert len(store) == 0
+    store.add(np.array([1, 2, 3, 4]), vectors)
+    with pytest.raises(DataError, match="an id comes twice: observed 3"):
+        store.add(np.array([3]), vectors[:1])
+    assert len(store) == 4
+
+
+def test_no_index(tmp_path: Path) -> None:
+    (tmp_path / "index.faiss").write_bytes(b"no index at all")
+    with pytest.raises(DamagedArtifact, match="cannot be read by FAISS"):
+        FaissStore.load(tmp_path, 16)
+
+
+def test_another_index(tmp_path: Path) -> None:
+    faiss.write_index(faiss.IndexFlatL2(16), str(tmp_path / "index.faiss"))
+    with pytest.raises(DamagedArtifact, match="not an index by stable ids"):
+        FaissStore.load(tmp_path, 16)
+    filled("Flat", unit(3), IDS[:3]).save(tmp_path)
+    with pytest.raises(DamagedArtifact, match="another dimension: observed 16, expected 8"):
+        FaissStore.load(tmp_path, 8)
+
+
+def test_without_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(MissingExtra, match=r"'faiss-cpu' is not installed.*hetsearch\[gallery\]"):
+        FaissStore.create(16, "Flat", 1)

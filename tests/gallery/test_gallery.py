@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hetsearch.data.images import ImageSet
+from hetsearch.errors import DamagedArtifact, DataError, SpaceMismatch, UsageError
+from hetsearch.files import sha256_of
+from hetsearch.gallery import Hit, build_gallery, open_gallery
+from hetsearch.gallery.ids import stable_ids
+from hetsearch.runtime import OnnxEncoder
+from hetsearch.space import Embeddings
+from tests.support import OTHER_SPACE, SPACE
+
+Fashion = tuple[np.ndarray, np.ndarray]
+
+
+def reseal(folder: Path) -> None:
+    """Write the present checksums into gallery.json, as someone who edits a file by hand would."""
+    path = folder / "gallery.json"
+    document = json.loads(path.read_text())
+    document["files"] = {name: sha256_of(folder / name) for name in document["files"]}
+    path.write_text(json.dumps(document))
+
+
+def brute_force(query: np.ndarray, vectors: np.ndarray, keys: tuple[str, ...], k: int) -> list[list[str]]:
+    """Score descending at 9 decimals, then key ascending, by sorting everything."""
+    scores = np.round(query.astype(np.float64) @ vectors.T.astype(np.float64), 9)
+    return [[key for _, key in sorted(zip(-row, keys, strict=True))[:k]] for row in scores]
+
+
+def test_real_pictures_are_found_as_by_brute_force(
+    built: Path, encoder: OnnxEncoder, images: ImageSet, fashion_test: Fashion
+) -> None:
+    query = encoder.encode(fashion_test[0][300:400])
+    vectors = encoder.encode(fashion_test[0][:300]).vectors
+    hits = open_gallery(built).search(query, k=10)
+    assert [[hit.key for hit in row] for row in hits] == brute_force(query.vectors, vectors, images.keys, 10)
+    exact = query.vectors.astype(np.float64) @ vectors.T.astype(np.float64)
+    assert np.allclose([[hit.score for hit in row] for row in hits], -np.sort(-exact)[:, :10], atol=2e-7)
+    labels = dict(zip(images.keys, images.labels, strict=True))
+    assert all(hit.item == {"label": labels[hit.key]} for row in hits for hit in row)
+
+
+def test_what_it_knows(built: Path, images: ImageSet) -> None:
+    gallery = open_gallery(str(built))
+    assert (gallery.space, gallery.dim, len(gallery)) == (SPACE, 16, 300)
+    assert gallery.items.column_names == ["key", "id", "label"]
+    assert gallery.items["key"].to_pylist() == list(images.keys)
+    assert gallery.items["id"].to_pylist() == stable_ids(images.keys).tolist()
+    assert "300 items" in repr(gallery)
+
+
+def test_another_space_is_refused_with_both_ids(built: Path, encoder: OnnxEncoder) -> None:
+    query = Embeddings(encoder.encode(np.zeros((9, 9), np.uint8)).vectors, OTHER_SPACE, ("q",))
+    with pytest.raises(SpaceMismatch, match=f"{OTHER_SPACE}.*{SPACE}") as caught:
+        open_gallery(built).search(query)
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_a_k_below_one(built: Path, encoder: OnnxEncoder, k: int) -> None:
+    with pytest.raises(UsageError, match=f"k is too small: observed {k}"):
+        open_gallery(built).search(encoder.encode(np.zeros((9, 9), np.uint8)), k)
+
+
+def test_a_k_above_the_gallery_gives_all_and_a_warning(built: Path, encoder: OnnxEncoder) -> None:
+    query = encoder.encode(np.zeros((9, 9), np.uint8))
+    with pytest.warns(UserWarning, match="k is 301, but the gallery has 300 items"):
+        hits = open_gallery(built).search(query, 301)[0]
+    assert len({hit.key for hit in hits}) == 300
+    assert len(open_gallery(built).search(query, 300)[0]) == 300
+
+
+def test_bad_query_vectors(built: Path) -> None:
+    gallery = open_gallery(built)
+    unit = np.zeros((2, 16), np.float32)
+    unit[:, 0] = 1
+    for vectors, message in (
+        (unit[:, :8], r"wrong shape: observed \(2, 8\), expected \(n, 16\)"),
+        (unit * np.float32(np.nan), "NaN"),
+        (unit * np.float32(1.1), "not of unit length"),
+    ):
+        with pytest.raises(DataError, match=message):
+            gallery.search(Embeddings(vectors, SPACE, ("a", "b")))
+
+
+def test_no_query_no_hits(built: Path, encoder: OnnxEncoder) -> None:
+    assert open_gallery(built).search(encoder.encode([])) == []
+
+
+@pytest.mark.parametrize("count", [40, 300])
+def test_ties_go_by_key_even_where_they_are_cut(encoder: OnnxEncoder, tmp_path: Path, count: int) -> None:
+    picture = np.arange(81, dtype=np.uint8).reshape(9, 9)
+    keys = tuple(f"k{(row * 7919) % 1000:03d}" for row in range(count))
+    build_gallery(encoder, ImageSet("same", keys, lambda row: picture), tmp_path / "g", progress=False)
+    hits = open_gallery(tmp_path / "g").search(encoder.encode(picture), 5)[0]
+    assert [hit.key for hit in hits] == sorted(keys)[:5]
+    assert {hit.score for hit in hits} == {hits[0].score}
+    assert hits[0].score == pytest.approx(1, abs=1e-6)
+
+
+def test_a_hit_is_a_value() -> None:
+    assert Hit("a", 0.5, {"label": "x"}) == Hit("a", 0.5, {"label": "x"})
+
+
+@pytest.mark.parametrize("name", ["index.faiss", "items.parquet"])
+@pytest.mark.parametrize("place", [60, -60])
+def test_a_changed_byte_is_found(copy: Path, name: str, place: int) -> None:
+    payload = bytearray((copy / name).read_bytes())
+    payload[place] ^= 1
+    (copy / name).write_bytes(payload)
+    with pytest.raises(DamagedArtifact, match=f"{name}' was changed"):
+        open_gallery(copy)
+
+
+@pytest.mark.parametrize("name", ["index.faiss", "items.parquet"])
+def test_a_missing_file_is_found(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(DamagedArtifact, match=f"no {name}"):
+        open_gallery(copy)
+
+
+def test_items_and_vectors_cannot_drift_apart(copy: Path) -> None:
+    table = pq.read_table(copy / "items.parquet")
+    pq.write_table(table.slice(0, 299), copy / "items.parquet")
+    reseal(copy)
+    with pytest.raises(DamagedArtifact, match="observed 300 vectors, 299 items, expected 300 of both"):
+        open_gallery(copy)
+    keys = table["key"].to_pylist()
+    renamed = table.set_column(0, "key", pa.array(["renamed", *keys[1:]]))
+    pq.write_table(renamed, copy / "items.parquet")
+    reseal(copy)
+    with pytest.raises(DamagedArtifact, match="ids of items that are not those of their keys"):
+        open_gallery(copy)
+    both = renamed.set_column(1, "id", pa.array(stable_ids(renamed["key"].to_pylist())))
+    pq.write_table(both, copy / "items.parquet")
+    reseal(copy)
+    with pytest.raises(DamagedArtifact, match="not those of the vectors"):
+        open_gallery(copy)
+    twice = table.set_column(0, "key", pa.array([keys[1], *keys[1:]]))
+    pq.write_table(twice, copy / "items.parquet")
+    reseal(copy)
+    with pytest.raises(DamagedArtifact, match="a key comes twice"):
+        open_gallery(copy)
+
+
+def test_an_approximate_index_gives_what_it_finds(encoder: OnnxEncoder, images: ImageSet, tmp_path: Path) -> None:
+    build_gallery(encoder, images, tmp_path / "g", factory="IVF16,Flat", progress=False)
+    hits = open_gallery(tmp_path / "g").search(encoder.encode(images.read(0)), 300)[0]
+    assert 1 <= len(hits) < 300
+    assert hits[0].key == images.keys[0]

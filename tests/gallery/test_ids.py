@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import doctest
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hetsearch.errors import DataError
+from hetsearch.gallery import ids
+from hetsearch.gallery.ids import listing_hash, stable_id, stable_ids
+
+
+@given(st.text())
+def test_the_first_63_bits_of_sha256(key: str) -> None:
+    try:
+        bits = f"{int(hashlib.sha256(key.encode()).hexdigest(), 16):0256b}"
+    except UnicodeEncodeError:
+        with pytest.raises(DataError, match="not valid Unicode"):
+            stable_id(key)
+    else:
+        assert stable_id(key) == int(bits[:63], 2)
+
+
+def test_ids_are_pinned_forever() -> None:
+    assert stable_ids(["shirt.png", "写真/一.png", ""]).tolist() == [
+        7049801153027253955,
+        int(hashlib.sha256("写真/一.png".encode()).hexdigest()[:16], 16) // 2,
+        int("e3b0c44298fc1c14", 16) // 2,
+    ]
+    assert doctest.testmod(ids).failed == 0
+
+
+@given(st.lists(st.text(alphabet="abc/é", max_size=4), unique=True), st.randoms())
+def test_ids_do_not_depend_on_the_order(keys: list[str], random: object) -> None:
+    shuffled = list(keys)
+    random.shuffle(shuffled)
+    before = dict(zip(keys, stable_ids(keys).tolist(), strict=True))
+    assert dict(zip(shuffled, stable_ids(shuffled).tolist(), strict=True)) == before
+    assert stable_ids(keys).dtype == np.int64
+
+
+def test_a_key_that_comes_twice_is_named() -> None:
+    # Equal but not the same object, as keys from a file are.
+    with pytest.raises(DataError, match="a key comes twice: observed 'b'"):
+        stable_ids(["a", "b", "c", "".join(["b"]), "a"])
+
+
+def test_two_keys_with_one_id_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ids, "stable_id", lambda key: len(key))
+    with pytest.raises(DataError, match="two keys have the same id: observed 'aa' and 'bb'"):
+        stable_ids(["aa", "b", "bb"])
+
+
+def test_the_listing_knows_name_keys_and_order() -> None:
+    same = listing_hash("set", ["a", "b"])
+    assert listing_hash("set", ("a", "b")) == same
+    others = [("tes", ["a", "b"]), ("set", ["b", "a"]), ("set", ["ab"]), ("set", ["a"]), ("set", ["a", "b", ""])]
+    assert same not in {listing_hash(name, keys) for name, keys in others}

@@ -1,0 +1,141 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hetsearch.errors import ConfigError
+from hetsearch.objectives import OBJECTIVES, Batch, Classification, Context, ObjectiveSum
+
+CLASSES, DIM = 3, 4
+
+
+def unit(*rows: list[float]) -> torch.Tensor:
+    return F.normalize(torch.tensor(rows, dtype=torch.float32), dim=1)
+
+
+def context(classifier: torch.Tensor | None = None) -> Context:
+    return Context(CLASSES, DIM, classifier, 10.0 if classifier is not None else None)
+
+
+def batch() -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    embeddings = F.normalize(torch.randn(6, DIM, generator=generator), dim=1)
+    targets = F.normalize(torch.randn(6, DIM, generator=generator), dim=1)
+    return Batch(embeddings, torch.tensor([0, 0, 1, 1, 2, 2]), targets)
+
+
+W = unit([1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0])
+
+
+def test_frozen_classifier_by_hand() -> None:
+    embeddings = unit([1, 0, 0, 0], [0.6, 0.8, 0, 0])
+    terms = ObjectiveSum({"frozen_classifier": {}}, context(W))(Batch(embeddings, torch.tensor([0, 0])))
+    first = -math.log(math.exp(10) / (math.exp(10) + 2))
+    second = -math.log(math.exp(6) / (math.exp(6) + math.exp(8) + 1))
+    assert float(terms["loss"]) == pytest.approx((first + second) / 2, rel=1e-5)
+
+
+def test_a_scale_of_its_own_replaces_the_spaces() -> None:
+    terms = ObjectiveSum({"frozen_classifier": {"scale": 2.0}}, context(W))
+    value = terms(Batch(unit([1, 0, 0, 0]), torch.tensor([0])))["loss"]
+    assert float(value) == pytest.approx(-math.log(math.exp(2) / (math.exp(2) + 2)), rel=1e-5)
+
+
+def test_the_frozen_classifier_is_not_trained() -> None:
+    terms = ObjectiveSum({"frozen_classifier": {}}, context(W))
+    assert list(terms.parameters()) == []
+
+
+def test_classification_by_hand() -> None:
+    terms = ObjectiveSum({"classification": {"scale": 5.0}}, context())
+    head = terms.terms["classification"]
+    assert isinstance(head, Classification)
+    with torch.no_grad():
+        head.weight.copy_(3 * W)  # the length of a row must not matter
+    value = terms(Batch(unit([0, 1, 0, 0]), torch.tensor([1])))["loss"]
+    assert float(value) == pytest.approx(-math.log(math.exp(5) / (math.exp(5) + 2)), rel=1e-5)
+    np.testing.assert_allclose(head.classifier().detach(), W, atol=1e-6)
+
+
+def test_cosine_regression_by_hand_leaves_unknown_targets_out() -> None:
+    embeddings = unit([1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0])
+    targets = torch.cat([unit([1, 0, 0, 0], [0, 0.6, 0.8, 0]), torch.zeros(1, DIM)])
+    terms = ObjectiveSum({"cosine_regression": {}}, context())
+    value = terms(Batch(embeddings, torch.tensor([0, 1, 2]), targets))["loss"]
+    assert float(value) == pytest.approx((0 + 0.4) / 2, abs=1e-6)
+    nothing_known = Batch(embeddings, torch.tensor([0, 1, 2]), torch.zeros(3, DIM))
+    assert float(terms(nothing_known)["loss"]) == 0
+
+
+def multi_similarity_by_loops(embeddings: np.ndarray, labels: np.ndarray) -> float:
+    """Equations 7, 8 and 15 of the paper, pair by pair, with alpha 2, beta 50, lambda 0.5, epsilon 0.1."""
+    similarity = embeddings @ embeddings.T
+    losses = []
+    for i in range(len(labels)):
+        positives = [similarity[i, k] for k in range(len(labels)) if k != i and labels[k] == labels[i]]
+        negatives = [similarity[i, k] for k in range(len(labels)) if labels[k] != labels[i]]
+        hard_positives = [s for s in positives if s - 0.1 < max(negatives)]
+        hard_negatives = [s for s in negatives if s + 0.1 > min(positives)]
+        near = math.log(1 + sum(math.exp(-2 * (s - 0.5)) for s in hard_positives)) / 2
+        far = math.log(1 + sum(math.exp(50 * (s - 0.5)) for s in hard_negatives)) / 50
+        if hard_positives or hard_negatives:
+            losses.append(near + far)
+    return sum(losses) / len(losses)
+
+
+def test_multi_similarity_is_the_papers() -> None:
+    given = batch()
+    value = ObjectiveSum({"multi_similarity": {}}, context())(given)["loss"]
+    expected = multi_similarity_by_loops(given.embeddings.double().numpy(), given.labels.numpy())
+    assert float(value) == pytest.approx(expected, rel=1e-4)
+
+
+def test_terms_are_added_by_weight() -> None:
+    terms = ObjectiveSum(
+        {"frozen_classifier": {"weight": 2.0}, "cosine_regression": {"weight": 0.5}, "multi_similarity": {"weight": 0}},
+        context(W),
+    )(batch())
+    assert set(terms) == {"loss", "frozen_classifier", "cosine_regression"}
+    expected = 2 * terms["frozen_classifier"] + 0.5 * terms["cosine_regression"]
+    assert float(terms["loss"]) == pytest.approx(float(expected), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_gradient_descent_on_one_batch_lowers_every_objective(name: str) -> None:
+    torch.manual_seed(0)
+    given = batch()
+    raw = given.embeddings.clone().requires_grad_()
+    terms = ObjectiveSum({name: {}}, context(W))
+    optimizer = torch.optim.SGD([raw, *terms.parameters()], lr=0.1)
+    values = []
+    for _ in range(60):
+        loss = terms(Batch(F.normalize(raw, dim=1), given.labels, given.targets))["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        values.append(float(loss.detach()))
+    assert values[-1] < 0.8 * values[0]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"frozen_clasifier": {}}, "Did you mean 'frozen_classifier'"),
+        ({"classification": {"scal": 3}}, "Did you mean 'scale'"),
+        ({"classification": {"scale": -1}}, "greater than 0"),
+        ({}, "at least one objective"),
+        ({"classification": {"weight": 0}}, "at least one objective"),
+        ({"frozen_classifier": {}}, "needs a space with a classifier"),
+    ],
+)
+def test_wrong_objectives_are_refused(config: dict[str, dict[str, float]], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ObjectiveSum(config, context())
+
+
+def test_regression_without_targets_is_refused() -> None:
+    given = batch()
+    with pytest.raises(ConfigError, match="--gallery-encoder"):
+        ObjectiveSum({"cosine_regression": {}}, context())(Batch(given.embeddings, given.labels))

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hetsearch.bundle import read_card
+from hetsearch.errors import ConfigError, DataError
+from hetsearch.models.weights import arrays_of, load_network
+from hetsearch.space import EmbeddingSpace, fingerprint_of
+from hetsearch.training.gallery import train_gallery
+from hetsearch.training.recipe import Recipe
+
+MakeRecipe = Callable[..., Recipe]
+
+
+def test_the_bundle_and_the_space_belong_together(tmp_path: Path, recipe_for: MakeRecipe) -> None:
+    trained = train_gallery(recipe_for(schedule={"epochs": 1}), tmp_path)
+    space, card = EmbeddingSpace.load(tmp_path), read_card(trained.bundle)
+    assert trained.bundle == tmp_path / "gallery-encoder"
+    assert space.id == card.space == trained.space
+    assert space.fingerprint == fingerprint_of(arrays_of(load_network(trained.bundle, card)))
+    assert space.classes == tuple(f"class-{label}" for label in range(10))
+    assert space.classifier is not None
+    np.testing.assert_allclose(np.linalg.norm(space.classifier, axis=1), 1, atol=1e-5)
+    assert card.training["recipe"]["seed"] == 0
+    assert card.numbers["validation"]["p@1"] == trained.best["p@1"]
+
+
+def test_a_free_encoder_says_so(tmp_path: Path, recipe_for: MakeRecipe) -> None:
+    trained = train_gallery(recipe_for(schedule={"epochs": 1}, role="free"), tmp_path)
+    assert trained.bundle.name == "free-encoder"
+    assert read_card(trained.bundle).role == "free"
+
+
+@pytest.mark.parametrize(
+    ("objectives", "message"),
+    [
+        ({"multi_similarity": {}}, "needs the objective 'classification'"),
+        ({"classification": {}, "cosine_regression": {}}, "hetsearch train query"),
+    ],
+)
+def test_objectives_that_cannot_define_a_space(
+    tmp_path: Path, recipe_for: MakeRecipe, objectives: dict[str, dict[str, float]], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train_gallery(recipe_for(objectives=objectives), tmp_path)
+
+
+def test_images_without_labels_are_refused(tmp_path: Path, recipe_for: MakeRecipe, fashion_folder: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for source in (fashion_folder / "class-0").iterdir():
+        (flat / source.name).write_bytes(source.read_bytes())
+    with pytest.raises(DataError, match="no labels"):
+        train_gallery(recipe_for(data={"train": str(flat), "validation": str(flat)}), tmp_path / "run")

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hetsearch.bundle import read_card
+from hetsearch.errors import ConfigError, SpaceMismatch
+from hetsearch.export import export_bundle
+from hetsearch.runtime import load_encoder
+from hetsearch.training import targets
+from hetsearch.training.gallery import train_gallery
+from hetsearch.training.query import train_query
+from hetsearch.training.recipe import Recipe
+
+MakeRecipe = Callable[..., Recipe]
+QUERY = {
+    "frozen_classifier": {},
+    "classification": {"weight": 0.5},
+    "multi_similarity": {"weight": 0.25},
+    "cosine_regression": {"weight": 4.0},
+}
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory, fashion_train_folder: Path, fashion_folder: Path) -> Path:
+    """A small gallery encoder, trained until it is clearly better than chance, with its space."""
+    out = tmp_path_factory.mktemp("space")
+    recipe = Recipe.model_validate(
+        {
+            "data": {"train": str(fashion_train_folder), "validation": str(fashion_folder)},
+            "input": {"background": 0},
+            "encoder": {"arguments": {"widths": [16, 32, 64]}, "dim": 16},
+            "objectives": {"classification": {}, "multi_similarity": {"weight": 0.5}},
+            "batches": {"size": 40},
+            "optimizer": {"lr": 0.01},
+            "schedule": {"epochs": 8, "evaluate_every": 4},
+        }
+    )
+    export_bundle(train_gallery(recipe, out).bundle)
+    return out
+
+
+def test_a_query_encoder_joins_the_space(tmp_path: Path, recipe_for: MakeRecipe, space: Path) -> None:
+    recipe = recipe_for(objectives=QUERY, schedule={"epochs": 8, "evaluate_every": 4}, select_by="map")
+    trained = train_query(recipe, space, tmp_path)
+    card = read_card(trained.bundle)
+    assert card.role == "query"
+    assert card.space == read_card(space / "gallery-encoder").space
+    # Heterogeneous search works: far above chance, which is 0.1.
+    assert trained.best["map"] > 0.4
+    assert set(trained.best) == {"p@1", "map", "homogeneous_p@1", "homogeneous_map", "epoch"}
+
+
+def test_an_encoder_without_the_compatibility_terms_does_not_join(
+    tmp_path: Path, recipe_for: MakeRecipe, space: Path
+) -> None:
+    recipe = recipe_for(objectives={"classification": {}}, schedule={"epochs": 4, "evaluate_every": 4})
+    trained = train_query(recipe, space, tmp_path)
+    assert trained.best["homogeneous_map"] > trained.best["map"] + 0.1
+
+
+def test_the_frozen_classifier_alone_needs_no_gallery_encoder(
+    tmp_path: Path, recipe_for: MakeRecipe, space: Path
+) -> None:
+    recipe = recipe_for(objectives={"frozen_classifier": {}}, schedule={"epochs": 1})
+    trained = train_query(recipe, space / "space" / "..", tmp_path / "with")
+    assert "homogeneous_map" in trained.best
+    alone = tmp_path / "alone"
+    (alone / "space").mkdir(parents=True)
+    for file in (space / "space").iterdir():
+        (alone / "space" / file.name).write_bytes(file.read_bytes())
+    assert "homogeneous_map" not in train_query(recipe, alone, tmp_path / "without").best
+    with pytest.raises(ConfigError, match="--gallery-encoder"):
+        train_query(recipe_for(objectives=QUERY), alone, tmp_path / "regression")
+
+
+def test_a_gallery_encoder_of_another_space_is_refused(
+    tmp_path: Path, recipe_for: MakeRecipe, space: Path
+) -> None:
+    other = train_gallery(recipe_for(schedule={"epochs": 1}), tmp_path / "other")
+    export_bundle(other.bundle)
+    with pytest.raises(SpaceMismatch) as refused:
+        train_query(recipe_for(objectives=QUERY), space, tmp_path / "q", gallery_encoder=other.bundle)
+    assert other.space in str(refused.value)
+    assert read_card(space / "gallery-encoder").space in str(refused.value)
+
+
+def test_another_dimension_is_refused(tmp_path: Path, recipe_for: MakeRecipe, space: Path) -> None:
+    with pytest.raises(ConfigError, match=r"encoder\.dim"):
+        train_query(recipe_for(objectives=QUERY, encoder={"dim": 8}), space, tmp_path)
+
+
+def test_targets_are_computed_once_and_survive_a_damaged_cache(
+    space: Path, fashion_test: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    pixels = np.ascontiguousarray(fashion_test[0][:30, None])
+    encoder = load_encoder(space / "gallery-encoder")
+    expected = encoder.encode_pixels(pixels)
+    np.testing.assert_allclose(targets.cached_vectors(encoder, pixels), expected, atol=1e-6)
+    (file,) = (tmp_path / "hetsearch" / "targets").iterdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(targets, "_embed", lambda *_: pytest.fail("embedded twice"))
+        np.testing.assert_allclose(targets.cached_vectors(encoder, pixels), expected, atol=1e-6)
+    damaged = bytearray(file.read_bytes())
+    damaged[-3] ^= 1
+    file.write_bytes(damaged)
+    np.testing.assert_allclose(targets.cached_vectors(encoder, pixels), expected, atol=1e-6)
+
+
+def test_targets_of_mirror_images_and_of_a_part(space: Path, fashion_test: Any) -> None:
+    pixels = np.ascontiguousarray(fashion_test[0][:20, None])
+    encoder = load_encoder(space / "gallery-encoder")
+    both = targets.training_targets(encoder, pixels, mirrored=True, limit=None)
+    mirror = np.ascontiguousarray(pixels[..., ::-1])
+    np.testing.assert_allclose(both[1], encoder.encode_pixels(mirror), atol=1e-6)
+    part = targets.training_targets(encoder, pixels, mirrored=False, limit=5)
+    known = part[0].any(axis=1)
+    assert known.sum() == 5
+    assert not part[1].any()
+    np.testing.assert_allclose(part[0][known], both[0][known], atol=1e-6)
