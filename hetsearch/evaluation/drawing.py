@@ -139,9 +139,9 @@ def leader(figure: Any, ends: NDArray[np.float64]) -> Any:
 
 @contextmanager
 def drawing(
-    width: float, height: float, title: str, margin: float = 52
+    width: float, height: float, title: str, margins: tuple[float, float] = (52, 40)
 ) -> Iterator[tuple[Any, Any, list[str]]]:
-    """Yield a figure, its axes and a list that afterwards holds the finished SVG; ``margin`` is the left one."""
+    """Yield a figure, its axes and a list that afterwards holds the SVG; ``margins`` are left and below."""
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -154,7 +154,8 @@ def drawing(
         # The page's font draws the letters; that matplotlib's lacks some of them does not matter.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(figsize=(width / 72, height / 72), dpi=72, layout=None)
-        axes = figure.add_axes((margin / width, 40 / height, 1 - (margin + 8) / width, 1 - 48 / height))
+        left, below = margins
+        axes = figure.add_axes((left / width, below / height, 1 - (left + 8) / width, 1 - (below + 8) / height))
         figure.patch.set_visible(False)
         axes.patch.set_visible(False)
         axes.set_axisbelow(True)

@@ -91,7 +91,7 @@ def fit_plane(gallery: NDArray[Any], query: NDArray[Any], limit: int = PLANE_IMA
 
 def _panel(plane: Plane, labels: Sequence[str], classes: Sequence[str], which: int) -> Picture:
     title = f"The {ROLES[which]} encoder's vectors"
-    with drawing(330, 330, title, margin=24) as (figure, axes, result):
+    with drawing(330, 330, title, margins=(24, 24)) as (figure, axes, result):
         _plane_axes(axes, plane)
         points = (plane.gallery, plane.query)[which]
         if not classes:
@@ -108,7 +108,7 @@ def _panel(plane: Plane, labels: Sequence[str], classes: Sequence[str], which: i
 
 def _overlay(plane: Plane, labels: Sequence[str], classes: Sequence[str]) -> Picture:
     title = "Both, class means joined" if classes else "Both"
-    with drawing(330, 330, title, margin=24) as (figure, axes, result):
+    with drawing(330, 330, title, margins=(24, 24)) as (figure, axes, result):
         _plane_axes(axes, plane)
         for points, role in ((plane.gallery, "gallery"), (plane.query, "query")):
             dots(axes, points, STAND_IN[role], alpha=0.22 if classes else 0.6)
@@ -135,8 +135,8 @@ def _plane_axes(axes: Any, plane: Plane) -> None:
     axes.set_ylim(middle[1] - half, middle[1] + half)
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_xlabel(f"PC 1: {plane.shares[0]:.1%} of g's variance")
-    axes.set_ylabel(f"PC 2: {plane.shares[1]:.1%} of g's variance")
+    axes.set_xlabel(f"PC 1: {100 * plane.shares[0]:.1f} % of the variance of g")
+    axes.set_ylabel(f"PC 2: {100 * plane.shares[1]:.1f} % of the variance of g")
     axes.spines[["top", "right"]].set_visible(True)
 
 

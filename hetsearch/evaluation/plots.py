@@ -99,7 +99,7 @@ def _cost_picture(
     title = f"{name} against the MACs of one query"
     with drawing(420, 320, title) as (figure, axes, result):
         axes.set_xscale("log")
-        axes.set_xlim(macs.min() / 8, macs.max() * 2.2)
+        axes.set_xlim(macs.min() / 12, macs.max() * 2.2)
         pad = max(0.12 * (np.nanmax(ends) - np.nanmin(ends)), 0.004)
         axes.set_ylim(np.nanmin(ends) - pad, np.nanmax(ends) + pad)
         axes.xaxis.set_major_formatter(lambda value, _: human(value).replace(".00", "").replace(".0", ""))

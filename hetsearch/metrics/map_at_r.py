@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from hetsearch.metrics.found import found_in
+
 
 def average_precision_at_r(relevance: NDArray[np.bool_]) -> NDArray[np.float64]:
     """MAP@R of each query: the sum of the precisions at the relevant ranks 1 … R, over R.
@@ -21,10 +23,7 @@ def average_precision_at_r(relevance: NDArray[np.bool_]) -> NDArray[np.float64]:
     >>> average_precision_at_r(np.array([[True, False, True], [False, False, True]])).tolist()
     [0.5, 0.0]
     """
-    positives = np.count_nonzero(relevance, axis=1)
-    rows, ranks = np.nonzero(relevance)
-    first = np.cumsum(positives) - positives
-    found = np.arange(1, len(rows) + 1) - first[rows]
-    counted = np.where(ranks < positives[rows], found / (ranks + 1), 0.0)
-    total = np.bincount(rows, weights=counted, minlength=len(relevance))
-    return np.where(positives > 0, total / np.maximum(positives, 1), np.nan)
+    found = found_in(relevance)
+    counted = np.where(found.ranks < found.positives[found.rows], found.precision, 0.0)
+    total = np.bincount(found.rows, weights=counted, minlength=len(relevance))
+    return np.where(found.positives > 0, total / np.maximum(found.positives, 1), np.nan)

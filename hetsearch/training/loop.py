@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from tqdm import tqdm
 
@@ -69,8 +70,10 @@ def fit(task: Task, images: TrainingSet, recipe: Recipe, *, out: Path, evaluate:
         run.epochs()
     finally:
         run.close()
-    task.load_state_dict(run.best_weights or {}, strict=bool(run.best_weights))
-    return Fitted(run.progress.best, run.progress.step, run.progress.seconds)
+    # The first process alone evaluates; the others learn from it which weights were best.
+    best, weights = broadcast_object_list([run.progress.best, run.best_weights])
+    task.load_state_dict(weights)
+    return Fitted(best, run.progress.step, run.progress.seconds)
 
 
 class _Run:

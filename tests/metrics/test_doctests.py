@@ -11,6 +11,7 @@ import pytest
 MODULES = [
     "hetsearch.metrics.bootstrap",
     "hetsearch.metrics.flips",
+    "hetsearch.metrics.found",
     "hetsearch.metrics.map",
     "hetsearch.metrics.map_at_r",
     "hetsearch.metrics.precision",
