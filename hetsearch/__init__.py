@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from hetsearch.gallery import open_gallery as open_gallery
     from hetsearch.runtime import Encoder as Encoder
     from hetsearch.runtime import load_encoder as load_encoder
-    from hetsearch.space import EmbeddingSpace as EmbeddingSpace
     from hetsearch.space import Embeddings as Embeddings
+    from hetsearch.space import EmbeddingSpace as EmbeddingSpace
 
 # Loaded at first use, so that 'import hetsearch' and 'hetsearch --help' cost nothing.
 _HOMES = {

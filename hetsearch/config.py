@@ -65,6 +65,18 @@ def validate(kind: type[C], document: Mapping[str, Any], *, where: str) -> C:
         raise ConfigError(f"'{place}' in {where} is wrong", observed=observed, expected=first["msg"]) from None
 
 
+def changed(config: C, changes: Mapping[str, Any]) -> C:
+    """The same configuration with a few keys changed; a dot goes one level down (``{"schedule.epochs": 3}``).
+
+    Raises:
+        ConfigError: an unknown key, or a value of the wrong kind.
+    """
+    document = config.model_dump(mode="json")
+    for key, value in changes.items():
+        _set(document, key, value)
+    return validate(type(config), document, where="the changed configuration")
+
+
 def parse_overrides(words: Sequence[str]) -> list[tuple[str, Any]]:
     """``["--epochs", "3", "--a.b=x"]`` → ``[("epochs", 3), ("a.b", "x")]``; values are read as YAML.
 

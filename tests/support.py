@@ -33,7 +33,7 @@ def linear_vectors(pixels: np.ndarray, dim: int, spec: InputSpec, seed: int) -> 
     matrix, bias = linear_weights(dim, spec, seed)
     shape = (1, spec.channels, 1, 1)
     mean, std = np.reshape(spec.mean, shape), np.reshape(spec.std, shape)
-    flat = ((pixels / 255.0 - mean) / std).reshape(len(pixels), -1)
+    flat = ((pixels / 255.0 - mean) / std).reshape(len(pixels), len(matrix))
     vectors = flat @ matrix.astype(np.float64) + bias
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 

@@ -15,8 +15,20 @@ app = App(
     help="Visual search with two networks in one space: a large gallery encoder and a tiny query encoder.",
     version=hetsearch.__version__,
 )
-app.command("hetsearch.cli.data:app", name="data")
-app.command("hetsearch.cli.train:app", name="train")
+# In the order of the work: where a command lives, and its line in the help. Each is imported when it is called, so
+# that --help answers at once.
+COMMANDS = {
+    "quickstart": ("quickstart:quickstart", "The main job on real data, in a few minutes."),
+    "data": ("data:app", "Fetch a named data set, or check a source of images."),
+    "train": ("train:app", "Train a gallery encoder, or a query encoder for its space."),
+    "export": ("export:export", "Write model.onnx from a bundle's weights, with a parity report."),
+    "index": ("index:app", "Make a gallery of images, or verify one."),
+    "search": ("search:search", "Find the nearest items of a gallery for pictures or vectors."),
+    "evaluate": ("evaluate:evaluate", "Measure query encoders against a gallery encoder, with a verdict."),
+    "inspect": ("inspect:inspect", "Say what a bundle, a space, a gallery or a report is."),
+}
+for _name, (_place, _help) in COMMANDS.items():
+    app.command(f"hetsearch.cli.{_place}", name=_name, help=_help)
 
 
 def main(arguments: list[str] | None = None) -> None:

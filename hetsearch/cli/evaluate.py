@@ -3,7 +3,6 @@ cost?"""
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -39,11 +38,11 @@ def evaluate(
     from hetsearch.evaluation import write_evaluation
     from hetsearch.evaluation.words import HEADER, matrix_table, verdict_lines
     from hetsearch.runtime import load_encoder
+    from hetsearch.runtime.threads import available_threads
 
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # The tiny networks gain nothing from a pool of threads; the large one does.
     encoders = [load_encoder(path) for path in query]
-    heavy = load_encoder(gallery, threads=threads)
+    heavy = load_encoder(gallery, threads=available_threads())
     baselines = [(encoder.name, encoder) for encoder in map(load_encoder, free or [])]
     images = open_source(data)
     found = measure(encoders, heavy, images, baselines, command=shlex.join(["hetsearch", *sys.argv[1:]]))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from hetsearch.errors import require_extra
 
 PALETTE = 10  # class colours
-FONT = 10.0
+FONT = 11.5
 
 # Stand-ins, one a CSS variable: colours that no drawing would pick by chance.
 ROLES = ("gallery", "query", "free")
@@ -139,7 +139,7 @@ def leader(figure: Any, ends: NDArray[np.float64]) -> Any:
 
 @contextmanager
 def drawing(
-    width: float, height: float, title: str, margins: tuple[float, float] = (52, 40)
+    width: float, height: float, title: str, margins: tuple[float, float] = (56, 42)
 ) -> Iterator[tuple[Any, Any, list[str]]]:
     """Yield a figure, its axes and a list that afterwards holds the SVG; ``margins`` are left and below."""
     try:

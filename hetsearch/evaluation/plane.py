@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hetsearch.evaluation.drawing import (
-    FONT,
     PALETTE,
     ROLES,
     STAND_IN,
@@ -23,6 +22,7 @@ from hetsearch.evaluation.drawing import (
 )
 
 PLANE_IMAGES = 2000
+NAMES = 10.5  # size of the classes' names
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def fit_plane(gallery: NDArray[Any], query: NDArray[Any], limit: int = PLANE_IMA
 
 def _panel(plane: Plane, labels: Sequence[str], classes: Sequence[str], which: int) -> Picture:
     title = f"The {ROLES[which]} encoder's vectors"
-    with drawing(330, 330, title, margins=(24, 24)) as (figure, axes, result):
+    with drawing(330, 330, title, margins=(26, 26)) as (figure, axes, result):
         _plane_axes(axes, plane)
         points = (plane.gallery, plane.query)[which]
         if not classes:
@@ -108,10 +108,10 @@ def _panel(plane: Plane, labels: Sequence[str], classes: Sequence[str], which: i
 
 def _overlay(plane: Plane, labels: Sequence[str], classes: Sequence[str]) -> Picture:
     title = "Both, class means joined" if classes else "Both"
-    with drawing(330, 330, title, margins=(24, 24)) as (figure, axes, result):
+    with drawing(330, 330, title, margins=(26, 26)) as (figure, axes, result):
         _plane_axes(axes, plane)
         for points, role in ((plane.gallery, "gallery"), (plane.query, "query")):
-            dots(axes, points, STAND_IN[role], alpha=0.22 if classes else 0.6)
+            dots(axes, points, STAND_IN[role], alpha=0.28 if classes else 0.6)
         column = np.array(labels, dtype=object)
         pairs = {
             label: np.array([points[column == label].mean(axis=0) for points in (plane.gallery, plane.query)])
@@ -145,11 +145,11 @@ def _name_classes(
 ) -> None:
     names = [label if len(label) <= 18 else label[:17] + "…" for label in means]
     anchors = [(float(x), float(y)) for x, y in (axes.transData.transform(mean) for mean in means.values())]
-    sizes = [(len(name) * FONT * 0.58 + 2, 12.0) for name in names]
+    sizes = [(len(name) * NAMES * 0.58 + 2, NAMES * 1.15) for name in names]
     ends = [tuple(axes.transData.transform(point)) for pair in pairs for point in pair]
     obstacles = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in (ends or anchors)]
     inner = axes.get_window_extent()
     placed = place_labels(anchors, sizes, Box(inner.x0, inner.y0, inner.x1, inner.y1), obstacles)
     for name, box in zip(names, placed, strict=True):
         middle = (box.left + box.right) / 2
-        figure.text(middle, box.bottom + 2.2, name, ha="center", transform=None)
+        figure.text(middle, box.bottom + 2.2, name, ha="center", fontsize=NAMES, transform=None)

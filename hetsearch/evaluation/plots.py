@@ -99,7 +99,9 @@ def _cost_picture(
     title = f"{name} against the MACs of one query"
     with drawing(420, 320, title) as (figure, axes, result):
         axes.set_xscale("log")
-        axes.set_xlim(macs.min() / 12, macs.max() * 2.2)
+        # On the left, room for the labels of the cheap encoders, which usually stand close together.
+        decades = max(float(np.log10(macs.max() / macs.min())), 1.0) + 0.34
+        axes.set_xlim(macs.min() / 10 ** (0.47 * decades), macs.max() * 10**0.34)
         pad = max(0.12 * (np.nanmax(ends) - np.nanmin(ends)), 0.004)
         axes.set_ylim(np.nanmin(ends) - pad, np.nanmax(ends) + pad)
         axes.xaxis.set_major_formatter(lambda value, _: human(value).replace(".00", "").replace(".0", ""))
@@ -136,9 +138,9 @@ def _label_points(
         low, high = (axes.transData.transform((x, end))[1] for end in ends)
         obstacles.append(Box(px - 7, min(low, py - 7), px + 7, max(high, py + 7)))
         way = f"{symbols.get(row.query, row.query)} → {symbols.get(row.gallery, row.gallery)}"
-        texts.append((row.kind, f"{way}   {value:.4f}"))
+        texts.append((row.kind, f"{way}  {value:.4f}"))
         anchors.append((float(px), float(py)))
-        sizes.append((max(map(len, texts[-1])) * FONT * 0.58, FONT * 2.5))
+        sizes.append((max(map(len, texts[-1])) * FONT * 0.56, FONT * 2.4))
     inner = axes.get_window_extent()
     placed = place_labels(anchors, sizes, Box(inner.x0 + 2, inner.y0 + 2, inner.x1, inner.y1), obstacles)
     for row, box, (px, py), words in zip(rows, placed, anchors, texts, strict=True):

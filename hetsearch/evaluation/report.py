@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from hetsearch.errors import require_extra
-from hetsearch.evaluation.drawing import Picture
+from hetsearch.evaluation.drawing import ROLES, Picture
 from hetsearch.evaluation.plane import Plane, fit_plane, plane_pictures
 from hetsearch.evaluation.plots import METRIC_NAMES, cost_pictures, human, recall_pictures, swatch
 from hetsearch.evaluation.result import METRICS, Evaluation, MatrixRow
@@ -73,6 +73,7 @@ def render_report(evaluation: Evaluation, thumbnail: Thumbnail) -> str:
     except ImportError:
         raise require_extra("jinja2", "report") from None
     symbols = symbols_of(evaluation)
+    encoders = evaluation.encoders.items()
     first = next(iter(evaluation.verdicts), None)
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
@@ -83,6 +84,7 @@ def render_report(evaluation: Evaluation, thumbnail: Thumbnail) -> str:
     return environment.from_string(source).render(
         evaluation=evaluation,
         symbols=symbols,
+        names={role: next((name for name, row in encoders if row.role == role), None) for role in ROLES},
         subjects=subjects_of(evaluation),
         metrics=METRICS,
         metric_names=METRIC_NAMES,

@@ -114,13 +114,18 @@ def symbols_of(evaluation: Evaluation) -> dict[str, str]:
 
 def headline(claims: tuple[Claim, ...]) -> str:
     """The verdict in words, by the first two metrics: mAP and P@1."""
-    words = [(METRIC_NAMES[claim.metric], _judgement(claim)) for claim in claims[:2]]
-    if not words:
+    compatible = [(METRIC_NAMES[claim.metric], claim.compatible) for claim in claims[:2]]
+    useful = [(METRIC_NAMES[claim.metric], claim.useful) for claim in claims[:2]]
+    if not compatible:
         return "No verdict"
-    if len({judgement for _, judgement in words}) == 1:
-        text = f"{words[0][1]} by {' and by '.join(metric for metric, _ in words)}"
+    first = _clause(compatible, "compatible", "not compatible", "compatibility undecided")
+    if not any("baseline" in claim.found for claim in claims):
+        text = f"{first}; usefulness not tested"
+    elif compatible == useful:
+        both = ("compatible and useful", "neither compatible nor useful", "compatibility and usefulness undecided")
+        text = _clause(compatible, *both)
     else:
-        text = "; ".join(f"{judgement} by {metric}" for metric, judgement in words)
+        text = f"{first}; {_clause(useful, 'useful', 'not useful', 'usefulness undecided')}"
     return text[0].upper() + text[1:]
 
 
@@ -217,14 +222,13 @@ def _claim(evaluation: Evaluation, name: str, metric: str) -> Claim:
     )
 
 
-def _judgement(claim: Claim) -> str:
-    first = {True: "compatible", False: "not compatible", None: "compatibility undecided"}[claim.compatible]
-    second = {True: "useful", False: "not useful", None: "usefulness undecided"}[claim.useful]
-    if "baseline" not in claim.found:
-        return f"{first} (usefulness not tested)"
-    if claim.compatible is claim.useful:
-        return "undecided" if claim.useful is None else f"{first} and {second}"
-    return f"{first}, {second}" if None in (claim.compatible, claim.useful) else f"{first} but {second}"
+def _clause(answers: list[tuple[str, bool | None]], yes: str, no: str, undecided: str) -> str:
+    metrics: dict[bool | None, list[str]] = {}
+    for metric, answer in answers:
+        metrics.setdefault(answer, []).append(f"by {metric}")
+    words = {True: yes, False: no, None: undecided}
+    parts = [f"{words[answer]} {' and '.join(by)}" for answer, by in metrics.items()]
+    return ", ".join([parts[0], *(part.replace(undecided, "undecided") for part in parts[1:])])
 
 
 def _differences(verdict: Verdict) -> Iterator[Difference]:

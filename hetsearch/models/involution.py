@@ -32,8 +32,9 @@ def involve(x: Tensor, kernels: Tensor, *, kernel_size: int, groups: int, stride
     batch, channels = x.shape[0], x.shape[1]
     height, width = kernels.shape[2], kernels.shape[3]
     half = kernel_size // 2
-    padded = F.pad(x, (half, half, half, half)).unflatten(1, (groups, channels // groups))
-    weights = kernels.unflatten(1, (groups, kernel_size * kernel_size))
+    sides = (x.shape[2] + 2 * half, x.shape[3] + 2 * half)
+    padded = F.pad(x, (half, half, half, half)).reshape(batch, groups, channels // groups, *sides)
+    weights = kernels.reshape(batch, groups, kernel_size * kernel_size, height, width)
     total: Tensor | None = None
     for index in range(kernel_size * kernel_size):
         u, v = divmod(index, kernel_size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import timm
+from pydantic import Field
 from timm.models.resnetv2 import ResNetV2
 from torch import nn
 
@@ -26,7 +27,7 @@ class TimmArguments(Config):
     name: str = "resnetv2_50"
     stem: Stem = "imagenet"
     pretrained: bool = False  # fetches weights over the network
-    options: dict[str, Any] = {}  # further arguments of timm.create_model
+    options: dict[str, Any] = Field(default_factory=dict)  # further arguments of timm.create_model
 
 
 def build_timm(channels: int, arguments: TimmArguments) -> tuple[nn.Module, int]:
@@ -57,13 +58,15 @@ def build_timm(channels: int, arguments: TimmArguments) -> tuple[nn.Module, int]
             )
         backbone.stem = _small_stem(backbone, channels, pooled=arguments.stem == "small")
     # Some networks widen their features after pooling, in front of the classifier that is left out.
-    return backbone, int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)
+    features: int = getattr(backbone, "head_hidden_size", None) or backbone.num_features
+    return backbone, features
 
 
 def _small_stem(backbone: ResNetV2, channels: int, *, pooled: bool) -> nn.Sequential:
     width = next(m for m in backbone.stem.modules() if isinstance(m, nn.Conv2d)).out_channels
-    stem = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1, bias=False))
-    nn.init.kaiming_normal_(stem[0].weight, mode="fan_out", nonlinearity="relu")
+    convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    stem = nn.Sequential(convolution)
     if pooled:
         stem.append(nn.MaxPool2d(2))
     return stem

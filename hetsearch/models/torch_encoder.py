@@ -9,6 +9,7 @@ import torch
 
 from hetsearch.models.network import EncoderNetwork
 from hetsearch.preprocess import ImageLike, InputSpec, Pixels, preprocess
+from hetsearch.runtime.onnx_encoder import as_images
 from hetsearch.space import Embeddings, Vectors
 
 
@@ -31,7 +32,7 @@ class TorchEncoder:
         self, images: ImageLike | Sequence[ImageLike], keys: Sequence[str] | None = None
     ) -> Embeddings:
         """Preprocess and embed; keys default to "0", "1", …"""
-        several = list(images) if isinstance(images, (list, tuple)) else [images]
+        several = as_images(images)
         pixels = [preprocess(image, self.input) for image in several]
         empty = np.zeros((0, self.input.channels, self.input.size, self.input.size), np.uint8)
         vectors = self.encode_pixels(np.stack(pixels) if pixels else empty)

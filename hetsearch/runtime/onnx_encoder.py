@@ -43,6 +43,11 @@ class OnnxEncoder:
         return self._folder.resolve().name
 
     @property
+    def folder(self) -> Path:
+        """The bundle's folder."""
+        return self._folder
+
+    @property
     def space(self) -> str:
         """Id of the space that the vectors lie in."""
         return self.card.space

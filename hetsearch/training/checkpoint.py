@@ -32,7 +32,13 @@ class Progress:
 
 
 def save_checkpoint(
-    out: Path, progress: Progress, recipe: str, *, task: dict[str, Any], best: dict[str, Any] | None, optimizer: dict[str, Any]
+    out: Path,
+    progress: Progress,
+    recipe: str,
+    *,
+    task: dict[str, Any],
+    best: dict[str, Any] | None,
+    optimizer: dict[str, Any],
 ) -> None:
     """Write the checkpoint, whole or not at all, and ``checkpoint.json`` for people."""
     document = {
@@ -63,7 +69,9 @@ def load_checkpoint(out: Path, recipe: str, device: torch.device) -> dict[str, A
         found = document["recipe"]
     except Exception as error:  # noqa: BLE001  torch raises many kinds for a damaged file
         raise DamagedArtifact(
-            f"the checkpoint '{path}' cannot be read", observed=str(error).splitlines()[0], hint="Remove it to start over."
+            f"the checkpoint '{path}' cannot be read",
+            observed=str(error).splitlines()[0],
+            hint="Remove it to start over.",
         ) from None
     if found != recipe:
         raise ConfigError(

@@ -50,7 +50,9 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     return Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
 
 
-def fit(task: Task, images: TrainingSet, recipe: Recipe, *, out: Path, evaluate: Evaluate, accelerator: Accelerator) -> Fitted:
+def fit(
+    task: Task, images: TrainingSet, recipe: Recipe, *, out: Path, evaluate: Evaluate, accelerator: Accelerator
+) -> Fitted:
     """Train ``task`` on ``images``, resuming from the checkpoint in ``out`` if there is one.
 
     Args:

@@ -13,12 +13,13 @@ from hetsearch.models.torch_encoder import TorchEncoder
 from hetsearch.objectives import Context, ObjectiveSum
 from hetsearch.preprocess import InputSpec, Pixels
 from hetsearch.runtime import Encoder, load_encoder
+from hetsearch.runtime.threads import available_threads
 from hetsearch.space import EmbeddingSpace, Vectors, require_space
 from hetsearch.training.finish import Trained, finish
 from hetsearch.training.images import LabelledPixels, as_tensor, load_splits, retrieval_metrics
 from hetsearch.training.loop import Evaluate, fit, make_accelerator
 from hetsearch.training.recipe import Recipe
-from hetsearch.training.targets import cached_vectors, threads, training_targets
+from hetsearch.training.targets import cached_vectors, training_targets
 from hetsearch.training.task import Task, TrainingSet
 
 
@@ -74,7 +75,7 @@ def _gallery_encoder(
                 hint="Give --gallery-encoder BUNDLE, or leave the objective out.",
             )
         return None
-    encoder = load_encoder(path, threads=threads())
+    encoder = load_encoder(path, threads=available_threads())
     require_space(encoder.space, space.id, what=f"the gallery encoder '{path}' and the space '{space_folder}'")
     return encoder
 

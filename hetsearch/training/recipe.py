@@ -24,7 +24,7 @@ class EncoderConfig(Config):
     """Which network."""
 
     architecture: str = "compact"
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = Field(default_factory=dict)
     dim: Annotated[int, Field(ge=2, le=4096)] = 128
 
 
@@ -74,7 +74,7 @@ class Recipe(Config):
     data: DataConfig
     input: InputSpec
     encoder: EncoderConfig = EncoderConfig()
-    objectives: dict[str, dict[str, Any] | None]
+    objectives: dict[str, dict[str, Any]]
     batches: BatchConfig = BatchConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -84,9 +84,15 @@ class Recipe(Config):
     select_by: Literal["map", "p@1"] = "map"  # of the validation split
     seed: Annotated[int, Field(ge=0)] = 0
 
+    @field_validator("objectives", mode="before")
+    @classmethod
+    def _empty_means_defaults(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {name: {} if terms is None else terms for name, terms in value.items()}
+
     @field_validator("objectives")
     @classmethod
-    def _known_objectives(cls, value: dict[str, dict[str, Any] | None]) -> dict[str, dict[str, Any]]:
-        filled = {name: terms or {} for name, terms in value.items()}
-        check_objectives(filled)
-        return filled
+    def _known_objectives(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        check_objectives(value)
+        return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from pathlib import Path
 
@@ -59,11 +58,6 @@ def cached_vectors(encoder: Encoder, pixels: Pixels) -> Vectors:
         checksum = fingerprint_of({"vectors": vectors})
         save_file({"vectors": vectors}, temporary, metadata={"space": encoder.space, "checksum": checksum})
     return vectors
-
-
-def threads() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _read(path: Path, space: str) -> Vectors | None:

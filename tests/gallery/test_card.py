@@ -19,11 +19,12 @@ CARD = GalleryCard(
 
 def test_it_comes_back_with_a_checksum_of_every_file(tmp_path: Path) -> None:
     (tmp_path / "embeddings").mkdir()
-    for name in ("index.faiss", "embeddings/shard-00000.parquet"):
+    names = ("embeddings/shard-00000.parquet", "index.faiss")
+    for name in names:
         (tmp_path / name).write_text(name)
     write_card(tmp_path, CARD)
     files = read_card(tmp_path).files
-    assert files == {name: sha256_of(tmp_path / name) for name in ("embeddings/shard-00000.parquet", "index.faiss")}
+    assert files == {name: sha256_of(tmp_path / name) for name in names}
     assert read_card(tmp_path).model_copy(update={"files": {}}) == CARD
     document = json.loads((tmp_path / "gallery.json").read_text())
     assert (document["schema"], document["generation"], document["space"]) == (1, 1, SPACE)
@@ -33,9 +34,10 @@ def test_no_gallery_an_unfinished_one_or_a_damaged_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a gallery"):
         read_card(tmp_path)
     (tmp_path / "embeddings").mkdir()
-    with pytest.raises(UsageError, match="is not finished.*index build"):
+    with pytest.raises(UsageError, match=r"is not finished.*index build"):
         read_card(tmp_path)
-    for text, message in (("{", "cannot be read"), ('{"schema": 9}', "another schema"), ('{"schema": 1}', "damaged")):
+    damages = {"{": "cannot be read", '{"schema": 9}': "another schema", '{"schema": 1}': "damaged"}
+    for text, message in damages.items():
         (tmp_path / "gallery.json").write_text(text)
         with pytest.raises(DamagedArtifact, match=message):
             read_card(tmp_path)

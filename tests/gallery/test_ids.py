@@ -5,7 +5,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hetsearch.errors import DataError
@@ -13,6 +13,7 @@ from hetsearch.gallery import ids
 from hetsearch.gallery.ids import listing_hash, stable_id, stable_ids
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.text())
 def test_the_first_63_bits_of_sha256(key: str) -> None:
     try:
@@ -33,6 +34,7 @@ def test_ids_are_pinned_forever() -> None:
     assert doctest.testmod(ids).failed == 0
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.text(alphabet="abc/é", max_size=4), unique=True), st.randoms())
 def test_ids_do_not_depend_on_the_order(keys: list[str], random: object) -> None:
     shuffled = list(keys)
@@ -57,5 +59,6 @@ def test_two_keys_with_one_id_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_listing_knows_name_keys_and_order() -> None:
     same = listing_hash("set", ["a", "b"])
     assert listing_hash("set", ("a", "b")) == same
-    others = [("tes", ["a", "b"]), ("set", ["b", "a"]), ("set", ["ab"]), ("set", ["a"]), ("set", ["a", "b", ""])]
-    assert same not in {listing_hash(name, keys) for name, keys in others}
+    others = [["b", "a"], ["ab"], ["a"], ["a", "b", ""], ["a\n", "b"]]
+    assert same not in {listing_hash("set", keys) for keys in others}
+    assert same != listing_hash("tes", ["a", "b"])

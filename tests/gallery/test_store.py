@@ -15,11 +15,11 @@ def test_faiss_is_a_store() -> None:
 
 
 def test_an_unknown_store_names_the_nearest() -> None:
-    with pytest.raises(UsageError, match="no store 'fais'.*Did you mean 'faiss'"):
+    with pytest.raises(UsageError, match=r"no store 'fais'.*Did you mean 'faiss'"):
         store_kind("fais")
 
 
 def test_the_protocol_has_three_methods() -> None:
-    methods = {name for name, value in vars(GalleryStore).items() if callable(value) and name in dir(FaissStore)}
-    assert {"add", "search", "__len__"} <= methods
-    assert not [name for name in methods if not name.startswith("_") and name not in {"add", "search"}]
+    methods = [name for name, value in vars(GalleryStore).items() if callable(value)]
+    assert [name for name in methods if not name.startswith("_")] == ["add", "search"]
+    assert "__len__" in vars(GalleryStore)

@@ -25,7 +25,8 @@ def reseal(folder: Path) -> None:
 
 def test_a_whole_gallery(built: Path) -> None:
     report = verify_gallery(built)
-    assert (report.space, report.rows, report.files, report.sample, report.failures) == (SPACE, 300, 7, 100, 0)
+    assert (report.space, report.rows, report.files) == (SPACE, 300, 7)
+    assert (report.sample, report.failures) == (100, 0)
     assert (report.self_recall, report.recall) == (1.0, 1.0)
     assert json.loads(json.dumps(report.as_dict()))["recall"] == 1.0
 

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hetsearch.cli.index import app
+from hetsearch.errors import SpaceMismatch, UsageError
+from tests.support import OTHER_SPACE, SPACE, linear_bundle
+
+
+def run(*arguments: object) -> object:
+    return app([str(word) for word in arguments], result_action="return_value", exit_on_error=False)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return linear_bundle(tmp_path / "bundle", space=SPACE)
+
+
+def test_build_and_verify(
+    bundle: Path, fashion_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("build", "--encoder", bundle, "--images", fashion_folder, "--out", tmp_path / "g", "--limit", 30)
+    assert run(*words) == 0
+    captured = capsys.readouterr()
+    rows = dict(line.rsplit("  ", 1) for line in captured.out.splitlines()[2:])
+    table = {name.strip(): value.strip() for name, value in rows.items()}
+    assert (table["space"], table["vectors"], table["images not read"]) == (SPACE, "30", "0")
+    assert "built" in captured.out
+    assert "30/30" in captured.err
+    assert run(*words) == 0
+    assert "was finished" in capsys.readouterr().out
+    assert run("verify", tmp_path / "g") in (None, 0)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["self-recall", "of", "30", "1.000"] in lines
+    assert run("verify", tmp_path / "g", "--json") in (None, 0)
+    assert json.loads(capsys.readouterr().out)["rows"] == 30
+
+
+def test_unreadable_images_give_3_and_json_is_one_document(
+    bundle: Path, fashion_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    first = next(iter(fashion_folder.rglob("*.png")))
+    (pictures / "a.png").write_bytes(first.read_bytes())
+    for row in range(12):
+        (pictures / f"b{row:02d}.png").touch()
+    words = ("build", "--encoder", bundle, "--images", pictures, "--out", tmp_path / "g", "--json")
+    assert run(*words) == 3
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert (document["rows"], len(document["failures"]), document["done_before"]) == (1, 12, False)
+    assert "not read: b09.png" in captured.err
+    assert "not read: b10.png" not in captured.err
+    assert "and 2 more in embeddings/failures.parquet" in captured.err
+    assert run(*words) == 3
+    assert json.loads(capsys.readouterr().out)["done_before"] is True
+
+
+def test_a_warning_is_a_line_on_stderr(
+    bundle: Path, fashion_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("build", "--encoder", bundle, "--images", fashion_folder, "--out", tmp_path / "g", "--limit", 5)
+    assert run(*words) == 0
+    assert run(*words, "--factory", "HNSW8") == 0
+    assert "hetsearch: warning: the gallery" in capsys.readouterr().err
+
+
+def test_refusals(bundle: Path, fashion_folder: Path, tmp_path: Path) -> None:
+    words = ("build", "--images", fashion_folder, "--out", tmp_path / "g")
+    assert run(*words, "--encoder", bundle, "--limit", 5) == 0
+    with pytest.raises(UsageError, match="hetsearch index update"):
+        run(*words, "--encoder", bundle, "--limit", 6)
+    other = linear_bundle(tmp_path / "other", space=OTHER_SPACE)
+    with pytest.raises(SpaceMismatch, match=f"{OTHER_SPACE}.*{SPACE}"):
+        run(*words, "--encoder", other, "--limit", 5)
