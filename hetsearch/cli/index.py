@@ -100,7 +100,7 @@ def _built(report: BuildReport) -> str:
         ["store", f"{report.store} {report.factory}"],
         ["vectors", f"{report.rows:,}"],
         ["images not read", f"{len(report.failures):,}"],
-        ["size", f"{report.bytes / 1e6:.1f} MB"],
+        ["size", f"{report.bytes / 1e6:,.2f} MB"],
         ["time", f"{report.seconds:.1f} s"],
         ["images/s", "-" if speed is None else f"{speed:,.0f}"],
     ]

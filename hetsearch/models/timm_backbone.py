@@ -58,8 +58,8 @@ def build_timm(channels: int, arguments: TimmArguments) -> tuple[nn.Module, int]
             )
         backbone.stem = _small_stem(backbone, channels, pooled=arguments.stem == "small")
     # Some networks widen their features after pooling, in front of the classifier that is left out.
-    features: int = getattr(backbone, "head_hidden_size", None) or backbone.num_features
-    return backbone, features
+    features: Any = getattr(backbone, "head_hidden_size", None) or backbone.num_features
+    return backbone, int(features)
 
 
 def _small_stem(backbone: ResNetV2, channels: int, *, pooled: bool) -> nn.Sequential:

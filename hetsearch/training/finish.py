@@ -70,9 +70,8 @@ def finish(
 
 
 def _training_summary(recipe: Recipe, fitted: Fitted) -> dict[str, Any]:
-    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
     return {
-        "command": shlex.join(words),
+        "command": shlex.join(["hetsearch", *sys.argv[1:]]),
         "recipe": recipe.model_dump(mode="json"),
         "steps": fitted.steps,
         "seconds": round(fitted.seconds, 1),
