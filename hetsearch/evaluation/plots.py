@@ -70,23 +70,25 @@ def recall_pictures(evaluation: Evaluation) -> tuple[Picture, ...]:
     return tuple(pictures)
 
 
-def swatch(row: MatrixRow, role: str) -> str:
+def swatch(evaluation: Evaluation, row: MatrixRow) -> str:
     """A short piece of the line that stands for a row of the matrix, as SVG."""
+    role = evaluation.encoders[row.query].role if row.query in evaluation.encoders else ""
     dashes, _, _ = STYLES.get(row.kind, PLAIN)
     width = 2.6 if row.kind == "heterogeneous" else 1.8
     pattern = f' stroke-dasharray="{" ".join(f"{dash * width:g}" for dash in dashes)}"' if dashes else ""
     colour = role if role in ROLES else "ink"
     return (
-        '<svg class="swatch" viewBox="0 0 30 8" width="30" height="8" aria-hidden="true"><line x1="1" y1="4" '
-        f'x2="29" y2="4" style="stroke: var(--{colour})" stroke-width="{width}"{pattern}/></svg>'
+        '<svg class="swatch" viewBox="0 0 30 8" width="30" height="8" aria-hidden="true">'
+        f'<line x1="1" y1="4" x2="29" y2="4" style="stroke: var(--{colour})" stroke-width="{width}"'
+        f' opacity="{_strength(evaluation, row):g}"{pattern}/></svg>'
     )
 
 
 def human(value: float) -> str:
-    """A count in three figures: 2 631 680 → ``2.63 M``."""
+    """A count in three figures: 2,631,680 → ``2.63 M``."""
     for size, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= size * 0.9995:
-            return f"{value / size:.{max(0, 2 - int(math.log10(max(abs(value) / size, 1))))}f}{unit}"
+            return f"{value / size:.3g}{unit}"
     return f"{value:.0f}"
 
 
@@ -101,10 +103,10 @@ def _cost_picture(
         axes.set_xscale("log")
         # On the left, room for the labels of the cheap encoders, which usually stand close together.
         decades = max(float(np.log10(macs.max() / macs.min())), 1.0) + 0.34
-        axes.set_xlim(macs.min() / 10 ** (0.47 * decades), macs.max() * 10**0.34)
+        axes.set_xlim(macs.min() / 10 ** (0.52 * decades), macs.max() * 10**0.34)
         pad = max(0.12 * (np.nanmax(ends) - np.nanmin(ends)), 0.004)
         axes.set_ylim(np.nanmin(ends) - pad, np.nanmax(ends) + pad)
-        axes.xaxis.set_major_formatter(lambda value, _: human(value).replace(".00", "").replace(".0", ""))
+        axes.xaxis.set_major_formatter(lambda value, _: human(value))
         axes.xaxis.set_minor_formatter(lambda value, _: "")
         axes.set_xlabel("MACs of one query, log scale")
         axes.set_ylabel(name)
@@ -140,16 +142,16 @@ def _label_points(
         way = f"{symbols.get(row.query, row.query)} → {symbols.get(row.gallery, row.gallery)}"
         texts.append((row.kind, f"{way}  {value:.4f}"))
         anchors.append((float(px), float(py)))
-        sizes.append((max(map(len, texts[-1])) * FONT * 0.56, FONT * 2.4))
+        sizes.append((max(len(row.kind) * 0.64, len(texts[-1][1]) * 0.56) * FONT, FONT * 2.4))
     inner = axes.get_window_extent()
     placed = place_labels(anchors, sizes, Box(inner.x0 + 2, inner.y0 + 2, inner.x1, inner.y1), obstacles)
     for row, box, (px, py), words in zip(rows, placed, anchors, texts, strict=True):
         right = box.left > px
         edge, middle = (box.left if right else box.right), (box.bottom + box.top) / 2
-        way = np.array([edge - px, middle - py])
-        if (length := float(np.hypot(*way))) > 16 and (right or box.right < px):
-            ends = np.array([[px, py]]) + np.outer([8 / length, 1 - 2 / length], way)
-            figure.add_artist(leader(figure, ends))
+        gap = np.array([edge - px, middle - py])
+        if (length := float(np.hypot(*gap))) > 16 and (right or box.right < px):
+            start_and_end = np.array([[px, py]]) + np.outer([8 / length, 1 - 2 / length], gap)
+            figure.add_artist(leader(figure, start_and_end))
         align = "left" if right else ("right" if box.right < px else "center")
         at = {"left": box.left, "right": box.right, "center": px}[align]
         colour = _role_colour(evaluation, row)
@@ -182,6 +184,7 @@ def _recall_picture(evaluation: Evaluation, rows: Sequence[MatrixRow], name: str
                 np.arange(1, len(curve) + 1),
                 curve,
                 color=_role_colour(evaluation, row),
+                alpha=_strength(evaluation, row),
                 linewidth=width,
                 marker=marker if len(curve) == 1 else None,
                 **style,
@@ -192,6 +195,13 @@ def _recall_picture(evaluation: Evaluation, rows: Sequence[MatrixRow], name: str
 def _role_colour(evaluation: Evaluation, row: MatrixRow) -> str:
     encoder = evaluation.encoders.get(row.query)
     return STAND_IN.get(encoder.role if encoder else "ink", STAND_IN["ink"])
+
+
+def _strength(evaluation: Evaluation, row: MatrixRow) -> float:
+    """Opacity of a curve: the second, third … encoder of a role is drawn ever fainter."""
+    encoder = evaluation.encoders.get(row.query)
+    alike = [name for name, other in evaluation.encoders.items() if encoder and other.role == encoder.role]
+    return max(0.3, 1.0 - 0.4 * alike.index(row.query)) if encoder else 1.0
 
 
 def _finite(value: float | None) -> bool:

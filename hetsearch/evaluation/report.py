@@ -124,7 +124,6 @@ def _curves(evaluation: Evaluation) -> tuple[Curve, ...]:
     for row in evaluation.matrix:
         curve = evaluation.recall.get((row.query, row.gallery))
         if curve is not None and len(curve):
-            encoder = evaluation.encoders.get(row.query)
             points = tuple((k, float(curve[k - 1])) for k in (1, 10, 100) if k <= len(curve))
-            shown.append(Curve(row, swatch(row, encoder.role if encoder else ""), points))
+            shown.append(Curve(row, swatch(evaluation, row), points))
     return tuple(shown)

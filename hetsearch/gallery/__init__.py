@@ -1,9 +1,10 @@
 """Galleries: vectors and their items on disk, and the jobs that make them. Needs ``hetsearch[gallery]``."""
 
-from hetsearch.gallery.build import BuildReport, build_gallery
+from hetsearch.gallery.build import build_gallery
 from hetsearch.gallery.card import GalleryCard
 from hetsearch.gallery.gallery import Gallery, Hit, open_gallery
 from hetsearch.gallery.ids import stable_id, stable_ids
+from hetsearch.gallery.report import BuildReport
 from hetsearch.gallery.store import GalleryStore
 from hetsearch.gallery.verify import VerifyReport, verify_gallery
 
