@@ -32,7 +32,7 @@ def build(
         Literal["skip", "fail"], Parameter(help="Record an image that cannot be read, or stop at it.")
     ] = "skip",
     max_errors: Annotated[int | None, Parameter(help="Stop when more images cannot be read.")] = None,
-    threads: Annotated[int, Parameter(help="Threads of the encoder.")] = 1,
+    threads: Annotated[int | None, Parameter(help="Threads of the encoder; default: every core.")] = None,
     json: Annotated[bool, Parameter(help="The report as JSON.", negative="")] = False,
 ) -> int:
     """Embed images with an encoder and make a searchable gallery of them.
@@ -43,11 +43,12 @@ def build(
     from hetsearch.data.sources import open_source
     from hetsearch.gallery import build_gallery
     from hetsearch.runtime import load_encoder
+    from hetsearch.runtime.threads import available_threads
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         report = build_gallery(
-            load_encoder(encoder, threads=threads),
+            load_encoder(encoder, threads=available_threads() if threads is None else threads),
             open_source(images),
             out,
             store=store,

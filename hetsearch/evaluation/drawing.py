@@ -177,7 +177,8 @@ def _inline(raw: str, title: str) -> str:
     body = re.sub(r' id="', f' id="{prefix}-', body)
     body = body.replace('xlink:href="#', f'href="#{prefix}-').replace("url(#", f"url(#{prefix}-")
     body = re.sub(r' d="[^"]*"', lambda match: _shorter(match.group()), body)
-    body = re.sub(r"""(font: [^;"]*?[\d.]+px) ('[^"]*?sans-serif|[^;"]+)""", r"\1 var(--sans)", body)
+    # matplotlib writes the font in one property or in several, by version.
+    body = re.sub(r'(font-family: |font: [^;"]*?px )[^;"]+', r"\1var(--sans)", body)
     for token, colour in STAND_IN.items():
         body = body.replace(colour, f"var(--{token})")
     start = f'<svg viewBox="{box.group(1) if box else ""}" role="img" aria-label="{html.escape(title)}">'

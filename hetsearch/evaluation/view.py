@@ -170,8 +170,10 @@ def flat(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
         elif isinstance(value, (list, tuple)):
             parts = (part.values() if isinstance(part, Mapping) else (part,) for part in value)
             yield f"{path}{key}", "; ".join(": ".join(map(str, part)) for part in parts) or "none"
+        elif isinstance(value, bool):
+            yield f"{path}{key}", "yes" if value else "no"
         else:
-            yield f"{path}{key}", {None: "–", True: "yes", False: "no"}.get(value, str(value))
+            yield f"{path}{key}", "–" if value is None else str(value)
 
 
 def number(value: float | None, sign: bool = False) -> str:

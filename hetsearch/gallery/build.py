@@ -160,7 +160,7 @@ def _embed(job: _Job, progress: bool) -> tuple[Manifest, list[Failure]]:
     folder.mkdir(parents=True)
     failures: list[Failure] = []
     entries: list[ShardEntry] = []
-    with tqdm(total=job.plan.rows, desc="embed", unit=" images", disable=not progress) as bar:
+    with tqdm(total=job.plan.rows, desc="embed", unit="img", disable=None if progress else True) as bar:
         for shard in _shards(job, failures, bar):
             entries.append(write_shard(folder, len(entries), shard))
     if not entries:
