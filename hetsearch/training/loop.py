@@ -8,6 +8,7 @@ weights as one that was never stopped.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from tqdm import tqdm
 
+from hetsearch.errors import HetsearchError
 from hetsearch.models.network import EncoderNetwork
 from hetsearch.training.augment import augment
 from hetsearch.training.checkpoint import Progress, copy_of, load_checkpoint, save_checkpoint
@@ -169,6 +171,12 @@ class _Run:
         self.bar.update(self.recipe.batches.size)
         if self.progress.step % LOG_EVERY == 0 or self.progress.step == self.steps:
             values = {name: float(value.detach()) for name, value in terms.items()}
+            if not math.isfinite(values["loss"]):
+                raise HetsearchError(
+                    f"the training diverged at step {self.progress.step}",
+                    observed=f"loss {values['loss']}",
+                    hint="Lower optimizer.lr, or set optimizer.clip.",
+                )
             speed = self.recipe.batches.size / seconds
             self.log.write(self.progress.step, epoch=epoch, lr=rate, images_per_s=round(speed, 1), **values)
             self.bar.set_postfix(loss=f"{values['loss']:.3f}", **_short(self.progress.best))

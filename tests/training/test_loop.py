@@ -13,7 +13,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from hetsearch.errors import ConfigError, DamagedArtifact
+from hetsearch.errors import ConfigError, DamagedArtifact, HetsearchError
 from hetsearch.training import loop
 from hetsearch.training.gallery import train_gallery
 from hetsearch.training.recipe import Recipe
@@ -133,6 +133,11 @@ def test_bfloat16_trains(tmp_path: Path, recipe_for: MakeRecipe) -> None:
     trained = train_gallery(recipe_for(precision="bf16"), tmp_path)
     assert trained.best["p@1"] > 0.3
     assert all(array.dtype != np.float16 for array in weights_of(trained.bundle).values())
+
+
+def test_a_training_that_diverges_says_so(tmp_path: Path, recipe_for: MakeRecipe) -> None:
+    with pytest.raises(HetsearchError, match=r"diverged.*optimizer\.lr"):
+        train_gallery(recipe_for(optimizer={"name": "sgd", "lr": 1e12}, schedule={"epochs": 5}), tmp_path)
 
 
 def test_a_folder_with_another_recipe_is_refused(tmp_path: Path, recipe_for: MakeRecipe) -> None:
