@@ -46,21 +46,25 @@ def write_card(folder: Path, card: EncoderCard) -> None:
     write_text(folder / CARD, dump_json(document))
 
 
-def read_card(folder: Path, *, verify: bool = True) -> EncoderCard:
+def read_card(folder: Path, *, verify: bool = True, but: frozenset[str] = frozenset()) -> EncoderCard:
     """Read ``encoder.json``.
 
     Args:
         folder: the encoder bundle.
         verify: compare every file with its checksum. A released bundle may lack ``model.safetensors``.
+        but: files that are not looked at, because the caller writes them anew.
 
     Raises:
         UsageError: ``folder`` is no encoder bundle.
         DamagedArtifact: a file was changed, is missing, or the schema is another.
     """
     document = read_json(folder / CARD, what="an encoder bundle")
-    if document.pop("schema", None) != SCHEMA:
-        raise DamagedArtifact(f"'{folder / CARD}' has another schema", expected=SCHEMA, hint="Update hetsearch.")
-    files = document.pop("files", {})
+    if (schema := document.pop("schema", None)) != SCHEMA:
+        raise DamagedArtifact(
+            f"'{folder / CARD}' has another schema", observed=schema, expected=SCHEMA, hint="Update hetsearch."
+        )
+    if (files := document.pop("files", None)) is None:
+        raise DamagedArtifact(f"'{folder / CARD}' is damaged", observed="no files", expected="a checksum of each file")
     try:
         card = EncoderCard.model_validate(document)
     except ValidationError as error:
@@ -68,6 +72,7 @@ def read_card(folder: Path, *, verify: bool = True) -> EncoderCard:
         where = ".".join(map(str, first["loc"]))
         raise DamagedArtifact(f"'{folder / CARD}' is damaged", observed=f"{where}: {first['msg']}") from None
     if verify:
+        files = {name: recorded for name, recorded in files.items() if name not in but}
         verify_checksums(folder, files, optional=frozenset({WEIGHTS}))
     return card
 

@@ -13,7 +13,10 @@ from hetsearch.errors import ConfigError, nearest
 
 
 class Config(BaseModel):
-    """Base of every configuration: frozen, no unknown keys, no silent conversion of text to numbers."""
+    """Base of every configuration: frozen, no unknown keys.
+
+    Not pydantic's strict mode: YAML takes ``1e-3`` for text, so text that spells a number is read as one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
@@ -56,13 +59,18 @@ def validate(kind: type[C], document: Mapping[str, Any], *, where: str) -> C:
     try:
         return kind.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
+        errors = error.errors()
+        # A misspelt key that is required is unknown and missing; its nearest known one says more.
+        first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
         place = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
             hint = nearest(str(first["loc"][-1]), _known_keys(kind, first["loc"][:-1]))
             raise ConfigError(f"unknown key '{place}' in {where}", hint=hint) from None
+        subject = f"'{place}' in {where}" if place else where
+        if first["type"] == "value_error":  # a check of several keys together says all of it
+            raise ConfigError(f"{subject} cannot work", observed=first["ctx"]["error"]) from None
         observed = None if first["type"] == "missing" else repr(first["input"])
-        raise ConfigError(f"'{place}' in {where} is wrong", observed=observed, expected=first["msg"]) from None
+        raise ConfigError(f"{subject} is wrong", observed=observed, expected=first["msg"]) from None
 
 
 def changed(config: C, changes: Mapping[str, Any]) -> C:
@@ -81,7 +89,7 @@ def parse_overrides(words: Sequence[str]) -> list[tuple[str, Any]]:
     """``["--epochs", "3", "--a.b=x"]`` → ``[("epochs", 3), ("a.b", "x")]``; values are read as YAML.
 
     Raises:
-        ConfigError: a word that is no ``--KEY``, or a key without a value.
+        ConfigError: a word that is no ``--KEY``, a key without a value, or a value that is not YAML.
     """
     pairs: list[tuple[str, Any]] = []
     rest = list(words)
@@ -94,8 +102,15 @@ def parse_overrides(words: Sequence[str]) -> list[tuple[str, Any]]:
             if not rest:
                 raise ConfigError(f"the override '{word}' has no value", expected="--KEY VALUE")
             value = rest.pop(0)
-        pairs.append((key.replace("-", "_"), yaml.safe_load(value)))
+        pairs.append((key.replace("-", "_"), _value(word, value)))
     return pairs
+
+
+def _value(word: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"the value of '{word}' is not YAML", observed=f"'{text}'") from None
 
 
 def _set(document: dict[str, Any], key: str, value: Any) -> None:

@@ -96,6 +96,16 @@ class MissingExtra(HetsearchError):
     """An optional dependency is not installed."""
 
 
+# What a command may miss at its first import → the extra that brings it.
+EXTRA_OF = {
+    **dict.fromkeys(("faiss", "pyarrow"), "gallery"),
+    **dict.fromkeys(
+        ("torch", "torchvision", "timm", "pytorch_metric_learning", "accelerate", "onnx", "onnxscript"), "train"
+    ),
+    **dict.fromkeys(("jinja2", "matplotlib"), "report"),
+}
+
+
 def require_extra(module: str, extra: str) -> MissingExtra:
     """The error for a missing optional ``module``, with the command that installs its ``extra``."""
     return MissingExtra(

@@ -90,15 +90,42 @@ def read_json(path: Path, *, what: str) -> dict[str, Any]:
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"'{path.parent}' is not {what}", observed="no " + path.name, expected=path.name) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (FileNotFoundError, NotADirectoryError):
+        observed = f"a file, not the folder of {path.name}" if path.parent.is_file() else f"no {path.name}"
+        raise UsageError(f"'{path.parent}' is not {what}", observed=observed, expected=path.name) from None
+    except OSError as error:
+        raise DamagedArtifact(f"'{path}' cannot be read", observed=error.strerror, expected="a file to read") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DamagedArtifact(
             f"'{path}' cannot be read", observed=str(error), expected="a JSON document", hint="Make it again."
         ) from None
     if not isinstance(document, dict):
         raise DamagedArtifact(f"'{path}' cannot be read", observed=type(document).__name__, expected="a JSON object")
+    if not isinstance(document.get("files", {}), dict):
+        raise DamagedArtifact(
+            f"'{path}' is damaged", observed="files: " + type(document["files"]).__name__, expected="a checksum by name"
+        )
     return document
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of a job's results, before the job's work and not after it.
+
+    Raises:
+        UsageError: a file is in the way, or nothing may be written there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        reason = None if os.access(path, os.W_OK | os.X_OK) else "it may not be written to"
+    except OSError as error:
+        reason = error.strerror
+    if reason is not None:
+        raise UsageError(
+            f"nothing can be written into '{path}'",
+            observed=reason,
+            expected="a folder, new or writable",
+            hint="Choose another --out.",
+        )
 
 
 def sha256_of(path: Path) -> str:
@@ -169,5 +196,6 @@ def _flush(path: Path) -> None:
 
 def cache_root() -> Path:
     """``hetsearch`` under ``$XDG_CACHE_HOME`` or ``~/.cache``: what may be deleted and is made again."""
+    # The XDG base directory specification: an empty or relative value counts as unset.
     named = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (named if named.is_absolute() else Path.home() / ".cache") / "hetsearch"

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from hetsearch.bundle import CARD, read_card
-from hetsearch.config import changed
+from hetsearch.config import changed, validate
 from hetsearch.data.fetch import fetch
 from hetsearch.data.images import ImageSet
 from hetsearch.data.sources import open_source
 from hetsearch.errors import UsageError, require_extra
 from hetsearch.evaluation import Evaluation, evaluate, write_evaluation
+from hetsearch.files import make_folder
 from hetsearch.gallery import Gallery, build_gallery, open_gallery
 from hetsearch.gallery.gallery import Hit
 from hetsearch.query import search
@@ -60,15 +61,16 @@ def quickstart(out: Path, zoo: Path, *, from_scratch: bool = False) -> Quickstar
     Args:
         out: folder of the run; an interrupted run resumes there.
         zoo: the released example: ``space``, ``gallery-encoder``, ``query-encoder``, ``free-encoder``.
-        from_scratch: train the gallery encoder too.
+        from_scratch: train the gallery encoder too. It has a space of its own, so all goes to ``out/from-scratch``.
 
     Raises:
-        UsageError: ``zoo`` is not the released example.
+        UsageError: ``zoo`` is not the released example, or nothing can be written into ``out``.
         DataError: FashionMNIST is not there and cannot be fetched.
         MissingExtra: a package of the train or gallery extra is not installed.
     """
     clock = _Clock()
     _check(zoo)
+    make_folder(out)
     clock.step("FashionMNIST")
     fetch(DATA, tell=_tell)
     images = open_source(f"{DATA}:test")
@@ -76,7 +78,8 @@ def quickstart(out: Path, zoo: Path, *, from_scratch: bool = False) -> Quickstar
     home = zoo
     if from_scratch:
         clock.step("training the gallery encoder, ResNet50V2")
-        home = _train("gallery", zoo / "gallery-encoder", out / "from-scratch", {})
+        # Another space: what an earlier run made of the released one must not be taken for it.
+        home = out = _train("gallery", zoo / "gallery-encoder", out / "from-scratch", {})
     heavy = load_encoder(home / "gallery-encoder", threads=available_threads())
 
     clock.step("training the query encoder into its space")
@@ -122,7 +125,8 @@ def _train(role: str, released: Path, out: Path, changes: dict[str, Any], home: 
         from hetsearch.training.recipe import Recipe
     except ModuleNotFoundError as error:
         raise require_extra(error.name or "torch", "train") from None
-    recipe = changed(Recipe.model_validate(read_card(released).training["recipe"]), changes)
+    recorded = read_card(released).training.get("recipe", {})
+    recipe = changed(validate(Recipe, recorded, where=f"the recipe of '{released}'"), changes)
     if role == "query":
         assert home is not None
         trained = train_query(recipe, home, out, gallery_encoder=home / "gallery-encoder")

@@ -49,7 +49,9 @@ def test_only_the_weights_may_be_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 2}, "another schema"),
+        ({"schema": 2}, "another schema: observed 2, expected 1"),
+        ({"files": None}, "damaged: observed"),
+        ({"files": []}, "damaged: observed"),
         ({"dim": "many"}, "damaged: observed dim"),
         ({"extra": 1}, "damaged: observed extra"),
         ({"role": "other"}, "damaged: observed role"),
@@ -61,6 +63,15 @@ def test_a_damaged_card(tmp_path: Path, change: dict[str, object], message: str)
     document = json.loads((tmp_path / "encoder.json").read_text())
     (tmp_path / "encoder.json").write_text(json.dumps({**document, **change}))
     with pytest.raises(DamagedArtifact, match=message):
+        read_card(tmp_path)
+
+
+def test_a_card_without_checksums_verifies_nothing(tmp_path: Path) -> None:
+    write_card(tmp_path, CARD)
+    document = json.loads((tmp_path / "encoder.json").read_text())
+    del document["files"]
+    (tmp_path / "encoder.json").write_text(json.dumps(document))
+    with pytest.raises(DamagedArtifact, match="observed no files"):
         read_card(tmp_path)
 
 

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from hetsearch import errors
-from hetsearch.errors import HetsearchError, nearest, require_extra
+from hetsearch.errors import EXTRA_OF, HetsearchError, nearest, require_extra
 
 KINDS = [
     kind
@@ -62,6 +62,11 @@ def test_a_missing_extra_says_how_to_install_it() -> None:
     assert str(require_extra("faiss-cpu", "gallery")) == (
         "the package 'faiss-cpu' is not installed. Install it with: pip install 'hetsearch[gallery]'"
     )
+
+
+def test_every_module_of_an_extra_is_named_with_it() -> None:
+    assert {EXTRA_OF[name] for name in ("torch", "onnx", "timm", "accelerate")} == {"train"}
+    assert [EXTRA_OF["faiss"], EXTRA_OF["matplotlib"]] == ["gallery", "report"]
 
 
 def test_the_nearest_known_name() -> None:

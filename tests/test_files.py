@@ -13,6 +13,7 @@ from hetsearch.files import (
     atomic_path,
     checksums,
     dump_json,
+    make_folder,
     read_json,
     sha256_of,
     verify_checksums,
@@ -111,3 +112,28 @@ def test_checksums_of_a_folder(tmp_path: Path) -> None:
     with pytest.raises(DamagedArtifact, match=r"is not whole: observed no b/c\.bin"):
         verify_checksums(tmp_path, found)
     verify_checksums(tmp_path, found, optional=frozenset({"b/c.bin"}))
+
+
+def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(UsageError, match=r"is not an encoder bundle: observed a file, not the folder of encoder\.json"):
+        read_json(tmp_path / "model.onnx" / "encoder.json", what="an encoder bundle")
+
+
+def test_checksums_that_are_none(tmp_path: Path) -> None:
+    write_text(tmp_path / "space.json", '{"files": []}')
+    with pytest.raises(DamagedArtifact, match="observed files: list"):
+        read_json(tmp_path / "space.json", what="a space")
+
+
+def test_the_folder_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "sub"):
+        with pytest.raises(UsageError, match=r"nothing can be written into .* Choose another --out"):
+            make_folder(path)
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(UsageError, match="observed it may not be written to"):
+        make_folder(tmp_path / "a")

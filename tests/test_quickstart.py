@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hetsearch import quickstart
+from hetsearch.bundle import read_card
 from hetsearch.errors import UsageError
 from hetsearch.export import export_bundle
+from hetsearch.space import EmbeddingSpace
 from hetsearch.training.gallery import train_gallery
 from hetsearch.training.query import train_query
 from hetsearch.training.recipe import Recipe
@@ -33,7 +36,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory, fashion_train_folder: Pat
 def zoo(tmp_path_factory: pytest.TempPathFactory, manifest: Path) -> Path:
     """Space, gallery encoder, query encoder and free encoder, as released ones lie; small networks."""
     out = tmp_path_factory.mktemp("zoo")
-    shared = {
+    shared: dict[str, Any] = {
         "data": {"train": f"{manifest}:train", "validation": f"{manifest}:test"},
         "input": {"background": 0},
         "batches": {"size": 40},
@@ -45,7 +48,10 @@ def zoo(tmp_path_factory: pytest.TempPathFactory, manifest: Path) -> Path:
 
     def recipe(width: int, objectives: dict[str, dict[str, float]], role: str = "gallery") -> Recipe:
         encoder = {"arguments": {"widths": [width, 2 * width]}, "dim": 16}
-        return Recipe.model_validate({**shared, "encoder": encoder, "objectives": objectives, "role": role})
+        precision = "bf16" if width > 8 else "float32"  # the released gallery encoder's and the others'
+        return Recipe.model_validate(
+            {**shared, "encoder": encoder, "objectives": objectives, "role": role, "precision": precision}
+        )
 
     export_bundle(train_gallery(recipe(16, own), out).bundle)
     query = train_query(recipe(8, anchored), out, out / "query")
@@ -72,6 +78,10 @@ def test_the_main_job(tmp_path: Path, zoo: Path, manifest: Path, monkeypatch: py
     assert (tmp_path / "report" / "report.html").is_file()
     again = quickstart.quickstart(tmp_path, zoo)  # everything is there; nothing is trained or embedded twice
     assert again.evaluation.matrix == done.evaluation.matrix
+    scratch = quickstart.quickstart(tmp_path, zoo, from_scratch=True)  # a space of its own, beside the other
+    assert scratch.out == tmp_path / "from-scratch"
+    assert read_card(scratch.out / "query" / "query-encoder").space == EmbeddingSpace.load(scratch.out).id
+    assert read_card(tmp_path / "query" / "query-encoder").space == EmbeddingSpace.load(zoo).id
 
 
 def test_a_folder_that_is_no_example_is_refused(tmp_path: Path) -> None:

@@ -145,3 +145,11 @@ def test_a_fingerprint_takes_views() -> None:
     array = np.arange(12, dtype=np.float32).reshape(3, 4)
     assert fingerprint_of({"a": array.T}) == fingerprint_of({"a": array.T.copy()})
     assert fingerprint_of({"a": array}) != fingerprint_of({"a": array.T})
+
+
+def test_another_schema(tmp_path: Path) -> None:
+    mint().save(tmp_path / "space")
+    path = tmp_path / "space" / "space.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 2}))
+    with pytest.raises(DamagedArtifact, match="has another schema: observed 2, expected 1"):
+        EmbeddingSpace.load(tmp_path)

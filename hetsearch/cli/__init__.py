@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 
 from cyclopts import App
 
 import hetsearch
 from hetsearch.cli.console import say
-from hetsearch.errors import HetsearchError
+from hetsearch.errors import EXTRA_OF, HetsearchError, require_extra
 
 app = App(
     name="hetsearch",
@@ -33,11 +35,29 @@ for _name, (_place, _help) in COMMANDS.items():
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and leave with its exit code; a user's mistake is a message, never a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text at all
     try:
         code = app(arguments, exit_on_error=True, result_action="return_value")
     except HetsearchError as error:
         say(f"hetsearch: error: {error}")
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRA_OF:
+            raise
+        missing = require_extra(module, EXTRA_OF[module])
+        say(f"hetsearch: error: {missing}")
+        sys.exit(missing.exit_code)
+    except BrokenPipeError:
+        # Whoever read our output ('| head') has seen enough; Python would complain of it once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        # The machine's no (permission, full disk, name too long), wherever it was met.
+        named = f"'{error.filename}': " if error.filename else ""
+        say(f"hetsearch: error: {named}{error.strerror or error}")
+        sys.exit(1)
     except KeyboardInterrupt:
         say("hetsearch: interrupted. The same command resumes a training or starts a job again.")
         sys.exit(1)

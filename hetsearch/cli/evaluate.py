@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from hetsearch.cli.console import emit, say, table
-from hetsearch.files import dump_json
+from hetsearch.files import dump_json, make_folder, read_json
 
 Bundles = Annotated[list[Path], Parameter(consume_multiple=True, negative="")]
 
@@ -45,12 +45,15 @@ def evaluate(
     heavy = load_encoder(gallery, threads=available_threads())
     baselines = [(encoder.name, encoder) for encoder in map(load_encoder, free or [])]
     images = open_source(data)
+    if out is not None:
+        make_folder(out)
     found = measure(encoders, heavy, images, baselines, command=shlex.join(["hetsearch", *sys.argv[1:]]))
     if out is not None:
         for path in write_evaluation(found, out, images):
             say(f"wrote {path}")
     if json:
-        emit(dump_json(found.as_dict()).rstrip())
+        document = found.as_dict() if out is None else read_json(out / "report.json", what="an evaluation report")
+        emit(dump_json(document).rstrip())
     else:
         emit(table(matrix_table(found), HEADER))
         emit("\n".join(["", *verdict_lines(found)]))

@@ -30,6 +30,6 @@ def export(
     from hetsearch.data.sources import open_source
     from hetsearch.export import export_bundle
 
-    pixels = None if images is None else load_pixels(open_source(images), read_card(bundle).input)
+    pixels = None if images is None else load_pixels(open_source(images), read_card(bundle, verify=False).input)
     parity = export_bundle(bundle, precision=precision, images=pixels)
     emit(dump_json(parity.as_dict()).rstrip() if json else parity.sentence())

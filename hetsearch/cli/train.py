@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from hetsearch.cli.console import say
+from hetsearch.cli.console import emit, say, table
+
+if TYPE_CHECKING:
+    from hetsearch.training.finish import Trained
 
 app = App(name="train", help="Train a gallery encoder (it defines a space) or a query encoder (for a space).")
 
@@ -29,14 +32,11 @@ def gallery(config: Path, *overrides: Overrides, out: Path | None = None) -> Non
         Folder of the run; default runs/NAME, NAME being the recipe's.
     """
     from hetsearch.config import load_config
-    from hetsearch.export import export_bundle
     from hetsearch.training.gallery import train_gallery
     from hetsearch.training.recipe import Recipe
 
     recipe = load_config(Recipe, config, overrides)
-    trained = train_gallery(recipe, out or Path("runs") / config.stem)
-    say(f"space {trained.space}; best epoch {trained.best}")
-    say(export_bundle(trained.bundle).sentence())
+    _export(train_gallery(recipe, out or Path("runs") / config.stem))
 
 
 @app.command
@@ -64,11 +64,19 @@ def query(
         Folder of the run; default runs/NAME, NAME being the recipe's.
     """
     from hetsearch.config import load_config
-    from hetsearch.export import export_bundle
     from hetsearch.training.query import train_query
     from hetsearch.training.recipe import Recipe
 
     recipe = load_config(Recipe, config, overrides)
-    trained = train_query(recipe, space, out or Path("runs") / config.stem, gallery_encoder=gallery_encoder)
-    say(f"space {trained.space}; best epoch {trained.best}")
+    _export(train_query(recipe, space, out or Path("runs") / config.stem, gallery_encoder=gallery_encoder))
+
+
+def _export(trained: Trained) -> None:
+    from hetsearch.export import export_bundle
+
+    if not trained.first:
+        return
     say(export_bundle(trained.bundle).sentence())
+    metrics = {name: f"{value:.4f}" for name, value in trained.best.items() if name != "epoch"}
+    row = [str(trained.bundle), trained.space, f"{trained.best['epoch'] + 1:.0f}", *metrics.values()]
+    emit(table([row], ["encoder", "space", "best epoch", *(f"validation {name}" for name in metrics)]))

@@ -36,7 +36,7 @@ Brought: TypeAlias = dict[str, bytes]  # file name, with .gz where it has one â†
 Way: TypeAlias = Callable[[str, Path, frozenset[str]], Brought]
 
 
-class _NoAnswer(Exception):  # noqa: N818  not an error of the user's: the next way is tried
+class _NoAnswer(Exception):  # not an error of the user's: the next way is tried
     """One way did not bring the files; the text says why."""
 
 

@@ -57,7 +57,7 @@ def _listing(root: Path) -> tuple[list[str], int]:
             path = folder / entry.name
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 # Links wait for all real folders: a folder goes by its own name, not by a link's.
                 (waiting.append if entry.is_symlink() else waiting.appendleft)(path)
             elif path.suffix.lower() in IMAGE_SUFFIXES and _is_picture_file(entry):
@@ -67,15 +67,24 @@ def _listing(root: Path) -> tuple[list[str], int]:
     return sorted(keys), others
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or to where this user may not look
+        return False
+
+
 def _is_picture_file(entry: os.DirEntry[str]) -> bool:
-    # A dangling link is kept, so that it is reported as unreadable; a pipe would block its reader for ever.
-    return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
+    # A link that leads nowhere is kept, to be reported as unreadable; a pipe would block its reader for ever.
+    try:
+        return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
+    except OSError:
+        return True
 
 
 def _key(path: Path, root: Path) -> str:
-    key = path.relative_to(root).as_posix()
     try:
-        key.encode()
+        os.path.abspath(path).encode()  # the whole path: it is kept beside the key
     except UnicodeEncodeError:
         raise DataError("a file's name is not UTF-8", observed=ascii(str(path)), hint="Rename it.") from None
-    return key
+    return path.relative_to(root).as_posix()

@@ -64,10 +64,12 @@ def open_manifest(path: Path, split: str | None = None) -> ImageSet:
 
 def _check_table(path: Path, table: _Table) -> None:
     if "path" not in table.columns:
+        one = len(table.found) == 1 and any(mark in table.found[0] for mark in ";\t")
         raise DataError(
             f"the manifest '{path}' lacks the column 'path'",
             observed=f"columns {', '.join(table.found) or 'none'}",
             expected="path, and if wanted key, label, group, domain, split, role",
+            hint="Separate the columns with commas." if one else None,
         )
     if not table.columns["path"]:
         raise DataError(f"the manifest '{path}' has no rows", expected="one row an image")
@@ -112,8 +114,7 @@ def _read_csv(path: Path) -> _Table:
                 observed=f"{len(cells)} cells in line {line}",
                 expected=f"{len(header)} cells",
             )
-    if len(set(header)) != len(header):
-        raise DataError(f"a column of '{path}' comes twice", observed=", ".join(header))
+    _check_header(path, header)
     columns = {name: [cells[at] for _, cells in rows] for at, name in enumerate(header) if name in COLUMNS}
     return _Table(columns, [line for line, _ in rows], "line", header)
 
@@ -126,13 +127,27 @@ def _read_parquet(path: Path) -> _Table:
         raise require_extra("pyarrow", "gallery") from None
     try:
         found = tuple(pq.read_schema(path).names)
+        _check_header(path, found)
         table = pq.read_table(path, columns=[name for name in COLUMNS if name in found])
-        columns = {name: [_text(cell) for cell in table[name].to_pylist()] for name in table.column_names}
+        columns = {name: _texts(path, name, table[name].to_pylist()) for name in table.column_names}
     except (pa.ArrowException, OSError) as error:
         observed = " ".join(str(error).split())
         raise DataError(f"'{path}' is not a Parquet table", observed=observed) from None
     return _Table(columns, range(1, table.num_rows + 1), "row", found)
 
 
-def _text(cell: Any) -> str:
-    return "" if cell is None else str(cell)
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    if len(set(header)) != len(header):
+        raise DataError(f"a column of '{path}' comes twice", observed=", ".join(header))
+
+
+def _texts(path: Path, name: str, cells: Sequence[Any]) -> list[str]:
+    # Python would write bytes, lists and NaN as text too, and they would become labels.
+    for row, cell in enumerate(cells, start=1):
+        if isinstance(cell, (bytes, list, dict)) or cell != cell:
+            raise DataError(
+                f"a cell of '{path}' is not text",
+                observed=f"{type(cell).__name__} {cell!r} in column '{name}', row {row}",
+                expected="text or whole numbers",
+            )
+    return ["" if cell is None else str(cell) for cell in cells]

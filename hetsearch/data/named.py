@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hetsearch.data.idx import decompress, parse_idx
 from hetsearch.data.images import ArrayReader, ImageSet
 from hetsearch.errors import DamagedArtifact, DataError, nearest
+from hetsearch.files import cache_root
 
 SPLITS = ("train", "validation", "test")
 
@@ -91,9 +92,7 @@ def named_set(name: str) -> NamedSet:
 
 def cache_folder(name: str) -> Path:
     """Where ``hetsearch data fetch`` puts a set: under ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    # The XDG base directory specification: an empty or relative value counts as unset.
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".cache") / "hetsearch" / "data" / name
+    return cache_root() / "data" / name
 
 
 def candidates(name: str) -> list[Path]:

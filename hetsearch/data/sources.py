@@ -35,4 +35,5 @@ def open_source(source: str) -> ImageSet:
     if name in named.NAMED:
         return named.open_named(name, split)
     known = [f"{known}:{split}" for known in named.NAMED for split in named.SPLITS]
-    raise DataError(f"there is no source '{source}'", expected=FORMS, hint=nearest(source, known))
+    observed = "a file that is neither a folder nor a manifest" if source and path.is_file() else None
+    raise DataError(f"there is no source '{source}'", observed=observed, expected=FORMS, hint=nearest(source, known))

@@ -123,10 +123,11 @@ class Evaluation:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Exactly ``report.json``."""
+        """``report.json``, but for the checksums of the files beside it, which writing adds."""
         verdicts = {name: verdict.as_dict() for name, verdict in self.verdicts.items()}
         return {
             "schema": SCHEMA,
+            "space": next((row.space for row in self.encoders.values() if row.role == "gallery"), None),
             "data": self.data,
             "n_queries": self.n_queries,
             "n_gallery": self.n_gallery,

@@ -14,7 +14,7 @@ from PIL import Image
 from hetsearch.data.images import ImageSet
 from hetsearch.errors import ImageError, MissingExtra
 from hetsearch.evaluation.result import METRICS, Evaluation
-from hetsearch.files import write_json, write_text
+from hetsearch.files import make_folder, sha256_of, write_json, write_text
 from hetsearch.preprocess import InputSpec, open_image, to_pixels
 
 THUMBNAIL = 56  # side, pixels
@@ -23,8 +23,8 @@ THUMBNAIL = 56  # side, pixels
 def write_evaluation(evaluation: Evaluation, out: Path, images: ImageSet | None = None) -> tuple[Path, ...]:
     """Write an evaluation into a folder.
 
-    Without the packages of the ``report`` extra there is no ``report.html``; a line on stderr says what to
-    install.
+    ``report.json`` comes last, with the checksum of every other file. Without the packages of the ``report``
+    extra there is no ``report.html``; a line on stderr says what to install.
 
     Args:
         evaluation: what was found.
@@ -33,10 +33,12 @@ def write_evaluation(evaluation: Evaluation, out: Path, images: ImageSet | None 
 
     Returns:
         The files that were written, ``report.json`` first.
+
+    Raises:
+        UsageError: ``out`` is a file, or nothing may be written there.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    written = [out / "report.json"]
-    write_json(written[0], evaluation.as_dict())
+    make_folder(out)
+    written: list[Path] = []
     for name, rows in _tables(evaluation).items():
         written.append(out / name)
         write_text(written[-1], rows)
@@ -50,7 +52,9 @@ def write_evaluation(evaluation: Evaluation, out: Path, images: ImageSet | None 
     except MissingExtra as error:
         page.unlink(missing_ok=True)  # the page of an older evaluation would contradict report.json
         sys.stderr.write(f"report.html was not written: {error}\n")
-    return tuple(written)
+    files = {path.name: sha256_of(path) for path in written}
+    write_json(out / "report.json", {**evaluation.as_dict(), "files": files})
+    return (out / "report.json", *written)
 
 
 def thumbnails(images: ImageSet | None) -> Callable[[str], bytes | None]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import onnx
 
-from hetsearch.bundle import ONNX, read_card, write_card
+from hetsearch.bundle import MODEL_CARD, ONNX, read_card, write_card
 from hetsearch.export.onnx_file import export_network
 from hetsearch.export.parity import Parity, measure_parity
 from hetsearch.export.precision import store_weights_as_float16, store_weights_as_int8
@@ -31,9 +31,11 @@ def export_bundle(folder: Path, *, precision: Precision = "float32", images: Pix
 
     Raises:
         UsageError: the bundle has no float32 weights.
+        DamagedArtifact: the weights were changed.
         HetsearchError: the file's vectors are further off than the precision allows; no file is left.
     """
-    card = read_card(folder)
+    # An export that was killed, or a file that was changed since, is mended by exporting again.
+    card = read_card(folder, but=frozenset({ONNX, MODEL_CARD}))
     network = load_network(folder, card)
     card = card.model_copy(update={"precision": precision, "parity": {}})
     model = export_network(network, card)

@@ -61,7 +61,7 @@ def measure_parity(
         images: ``uint8 (n, channels, size, size)``; None takes made pictures.
 
     Raises:
-        HetsearchError: a vector is further off than the precision allows.
+        HetsearchError: a vector is further off than the precision allows, or is NaN.
     """
     pixels = made_pictures(network.spec) if images is None else images
     largest, smallest, count = 0.0, 1.0, 0
@@ -71,11 +71,12 @@ def measure_parity(
             with torch.no_grad():
                 expected = network.cpu().eval()(torch.from_numpy(batch)).double().numpy()
             found = encoder.encode_pixels(batch).astype(np.float64)
-            largest = max(largest, float(np.abs(found - expected).max()))
-            smallest = min(smallest, float((found * expected).sum(axis=1).min()))
+            # NumPy's maximum and minimum keep a NaN, Python's would lose it.
+            largest = float(np.maximum(largest, np.abs(found - expected).max()))
+            smallest = float(np.minimum(smallest, (found * expected).sum(axis=1).min()))
             count += size
     parity = Parity(precision, largest, smallest, count)
-    if smallest < SMALLEST_COSINE[precision]:
+    if not smallest >= SMALLEST_COSINE[precision]:
         raise HetsearchError(
             "the exported file does not give the network's vectors",
             observed=parity.sentence(),

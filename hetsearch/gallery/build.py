@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from tqdm import tqdm
 from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import Failure, iter_pixels
 from hetsearch.errors import DataError, ImageError, UsageError
-from hetsearch.files import sha256_of
+from hetsearch.files import make_folder, sha256_of
 from hetsearch.gallery.card import CARD, EMBEDDINGS, ITEMS, GalleryCard, read_card, write_card
 from hetsearch.gallery.folder import clear_unfinished
 from hetsearch.gallery.gallery import open_gallery
@@ -105,7 +106,7 @@ def build_gallery(
     images = _chosen(images, limit, shard_rows, max_errors)
     plan = Plan(
         images=images.name,
-        listing=listing_hash(images.name, images.keys),
+        listing=listing_hash(images.keys),
         rows=len(images),
         shard_rows=shard_rows,
         batch_size=batch_size,
@@ -116,6 +117,7 @@ def build_gallery(
     stable_ids(images.keys)
     empty = store_kind(store).create(encoder.dim, factory, len(images))
     clear_unfinished(job.out)
+    make_folder(job.out)
     manifest, failures = _embed(job, progress)
     _fill(empty, job.out, manifest)
     _finish(job, manifest)
@@ -138,11 +140,17 @@ def _done_before(job: _Job, begin: float) -> BuildReport:
     if card.listing != job.plan.listing:
         raise UsageError(
             f"'{job.out}' is the gallery of other images",
-            observed=f"{job.plan.rows} images of '{job.plan.images}'",
-            expected=f"the listing of '{card.images}' that it was built from",
+            observed=f"{job.plan.rows:,} images of '{job.plan.images}'",
+            expected=f"the keys of the {card.count + card.failures:,} images of '{card.images}', in their order",
             hint=f"To change its images use: hetsearch index update '{job.out}'. Or choose another --out.",
         )
     open_gallery(job.out)
+    if os.path.abspath(card.images) != os.path.abspath(job.plan.images):
+        warnings.warn(
+            f"the gallery '{job.out}' was built from '{card.images}'; '{job.plan.images}' has the same keys and is "
+            f"taken for the same images. Choose another --out if it is not",
+            stacklevel=3,
+        )
     asked = {"store": job.store, "factory": job.factory, "encoder": job.encoder.name}
     for name, value in asked.items():
         if getattr(card, name) != value:
@@ -157,7 +165,7 @@ def _done_before(job: _Job, begin: float) -> BuildReport:
 def _embed(job: _Job, progress: bool) -> tuple[Manifest, list[Failure]]:
     """Write the shards, the failures and the manifest."""
     folder = job.out / EMBEDDINGS
-    folder.mkdir(parents=True)
+    folder.mkdir()
     failures: list[Failure] = []
     entries: list[ShardEntry] = []
     with tqdm(total=job.plan.rows, desc="embed", unit="img", disable=None if progress else True) as bar:

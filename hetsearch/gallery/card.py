@@ -31,7 +31,7 @@ class GalleryCard(BaseModel):
     count: int
     generation: int = 1  # counts the updates
     images: str  # name of the set of images
-    listing: str  # hash over that name and the keys
+    listing: str  # hash over their keys
     failures: int = 0  # images that could not be read
     versions: dict[str, str] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)  # SHA-256 of every other file
@@ -58,10 +58,12 @@ def read_card(folder: Path) -> GalleryCard:
             hint="Run the same 'hetsearch index build' again.",
         )
     document = read_json(folder / CARD, what="a gallery")
-    if document.pop("schema", None) != SCHEMA:
+    if (schema := document.pop("schema", None)) != SCHEMA:
         raise DamagedArtifact(
-            f"'{folder / CARD}' has another schema", expected=SCHEMA, hint="Update hetsearch."
+            f"'{folder / CARD}' has another schema", observed=schema, expected=SCHEMA, hint="Update hetsearch."
         )
+    if not document.get("files"):
+        raise DamagedArtifact(f"'{folder / CARD}' is damaged", observed="no files", expected="a checksum of each file")
     try:
         return GalleryCard.model_validate(document)
     except ValidationError as error:

@@ -5,8 +5,13 @@ FAISS takes NaN, vectors of any length and the same id twice without a word; the
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,7 @@ INDEX = "index.faiss"
 EXAMPLES = "'Flat' (exact), 'HNSW32', 'IVF256,Flat', 'SQ8', 'OPQ16,IVF256,PQ16'"
 QUERIES = 1024  # in one call, to bound the memory of rescoring
 EF_SEARCH = 64  # of HNSW; FAISS's own 16 loses hits
+_WISH = re.compile(r"WARNING clustering .* at least (\d+) training points\n")
 
 
 def load_faiss() -> Any:
@@ -113,18 +119,26 @@ class FaissStore:
             sample: gives ``(n, dim)``, unit rows; called only if needed.
 
         Raises:
-            UsageError: the index needs more vectors than these.
+            UsageError: the index needs more vectors than these. Where it would only like more, a ``UserWarning``.
         """
         if self._index.is_trained:
             return
         vectors = sample()
         check_vectors(vectors, self._dim, what="the vectors to train the index")
+        wanted: list[int] = []
         try:
-            self._index.train(np.ascontiguousarray(vectors, dtype=np.float32))
+            with _wishes(wanted):
+                self._index.train(np.ascontiguousarray(vectors, dtype=np.float32))
         except RuntimeError as error:
             if found := re.search(r"points \((\d+)\) .* clusters \((\d+)\)", str(error)):
                 raise _too_few(int(found[1]), int(found[2])) from None
             raise UsageError("FAISS cannot train the index", observed=_reason(error)) from None
+        if wanted:
+            warnings.warn(
+                f"the index is trained with {len(vectors):,} vectors, and FAISS asks for {max(wanted):,} or more: it "
+                f"works, but may find less. A smaller factory string needs fewer, 'Flat' none",
+                stacklevel=4,  # whoever called build_gallery
+            )
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """Add vectors under their stable ids.
@@ -186,6 +200,27 @@ class FaissStore:
             if held.any():
                 scores[row, held] = self._index.reconstruct_batch(found[held]).astype(np.float64) @ query
         return scores
+
+
+@contextmanager
+def _wishes(wanted: list[int]) -> Iterator[None]:
+    """Collect how many training points FAISS asks for.
+
+    It writes that to the process's stderr, past Python, and for a quantiser hundreds of times.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            file.seek(0)
+            text = file.read().decode(errors="replace")
+            wanted += map(int, _WISH.findall(text))
+            sys.stderr.write(_WISH.sub("", text))
 
 
 def _tune(faiss: Any, index: Any) -> int:

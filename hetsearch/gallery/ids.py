@@ -48,9 +48,12 @@ def stable_ids(keys: Sequence[str]) -> Ids:
     return np.fromiter(owners, dtype=np.int64, count=len(owners))
 
 
-def listing_hash(name: str, keys: Sequence[str]) -> str:
-    """SHA-256 over the name of a set of images and its keys in order: are the same images meant again?"""
-    digest = hashlib.sha256(f"{name}\n{len(keys)}\n".encode(errors="surrogatepass"))
+def listing_hash(keys: Sequence[str]) -> str:
+    """SHA-256 over the keys of a set of images in order: are the same images meant again?
+
+    Not over the set's name, which says how the source was spelled: a folder has a relative and an absolute path.
+    """
+    digest = hashlib.sha256(f"{len(keys)}\n".encode())
     for key in keys:
         encoded = key.encode(errors="surrogatepass")
         digest.update(len(encoded).to_bytes(8, "big"))

@@ -34,7 +34,7 @@ class Plan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     images: str  # name of the set of images
-    listing: str  # hash over that name and the keys, see ids.listing_hash
+    listing: str  # hash over their keys, see ids.listing_hash
     rows: int
     shard_rows: int
     batch_size: int
@@ -163,9 +163,9 @@ def read_manifest(folder: Path) -> Manifest:
         DamagedArtifact: it is not whole, or of another schema.
     """
     document = read_json(folder / MANIFEST, what="a folder of embeddings")
-    if document.pop("schema", None) != SCHEMA:
+    if (schema := document.pop("schema", None)) != SCHEMA:
         raise DamagedArtifact(
-            f"'{folder / MANIFEST}' has another schema", expected=SCHEMA, hint="Update hetsearch."
+            f"'{folder / MANIFEST}' has another schema", observed=schema, expected=SCHEMA, hint="Update hetsearch."
         )
     try:
         return Manifest.model_validate(document)

@@ -41,7 +41,10 @@ class EncoderNetwork(nn.Module):
 
 
 def _compact(channels: int, arguments: CompactArguments) -> tuple[nn.Module, int]:
-    backbone = Compact(channels, arguments)
+    try:
+        backbone = Compact(channels, arguments)
+    except ValueError as error:
+        raise ConfigError("the network 'compact' cannot take this input", observed=error) from None
     return backbone, backbone.num_features
 
 
@@ -63,11 +66,30 @@ def build_network(
         spec: what the network takes.
 
     Raises:
-        ConfigError: unknown architecture or wrong arguments.
+        ConfigError: unknown architecture, wrong arguments, or a network that cannot take this input.
     """
     if architecture not in ARCHITECTURES:
         raise ConfigError(f"unknown architecture '{architecture}'", hint=nearest(architecture, ARCHITECTURES))
     kind, build = ARCHITECTURES[architecture]
     checked = validate(kind, arguments, where=f"the arguments of '{architecture}'")
     backbone, features = build(spec.channels, checked)
-    return EncoderNetwork(backbone, features, dim, spec)
+    network = EncoderNetwork(backbone, features, dim, spec)
+    _try(network, architecture)
+    return network
+
+
+def _try(network: EncoderNetwork, architecture: str) -> None:
+    """Embed one blank image: many of timm's networks say only then that an image of this size is not for them."""
+    spec = network.spec
+    blank = torch.zeros(1, spec.channels, spec.size, spec.size, dtype=torch.uint8)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            network.eval()(blank)
+    except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"the network '{architecture}' cannot take this input",
+            observed=" ".join(str(error).split())[:200],
+            hint=f"Change input.size ({spec.size}) or the network's arguments; many of timm's transformers need "
+            "'options: {img_size: …}'.",
+        ) from None
+    network.train()

@@ -47,7 +47,7 @@ def build_timm(channels: int, arguments: TimmArguments) -> tuple[nn.Module, int]
             num_classes=0,
             **arguments.options,
         )
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"timm cannot make '{arguments.name}'", observed=str(error)) from None
     if arguments.stem != "imagenet":
         if not isinstance(backbone, ResNetV2):

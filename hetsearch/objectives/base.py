@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
+from pydantic import Field
 from torch import Tensor
 
 from hetsearch.config import Config
@@ -55,4 +56,4 @@ class Objective(Protocol):
 class Weighted(Config):
     """Base of every objective's configuration: its weight in the sum."""
 
-    weight: float = 1.0
+    weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0  # 0 leaves the objective out

@@ -16,7 +16,7 @@ OK, CHANGED, MISSING, LEFT_OUT = "ok", "changed", "missing", "left out"
 
 REPORT = "report.json"
 REPORT_FACTS = (
-    "data", "n_queries", "n_gallery", "n_without_positives", "encoders", "matrix", "verdict", "settings"
+    "space", "data", "n_queries", "n_gallery", "n_without_positives", "encoders", "matrix", "verdict", "settings"
 )
 SPACE = "space.json"
 
@@ -30,7 +30,7 @@ class Description:
         kind: ``encoder bundle``, ``space``, ``gallery`` or ``report``.
         facts: what its JSON file says of it, by name.
         files: state of each file that it records: ``ok``, ``changed``, ``missing`` or ``left out`` (a
-            released bundle may lack its weights). A report records none.
+            released bundle may lack its weights).
     """
 
     path: Path
@@ -101,9 +101,10 @@ def _report(folder: Path) -> Description:
     path = folder / REPORT
     document = read_json(path, what="an evaluation report")
     facts = {name: document[name] for name in REPORT_FACTS if name in document}
-    if "matrix" not in facts:
-        raise UsageError(f"'{path}' is not an evaluation report", observed="no matrix")
-    return Description(path, "report", facts)
+    matrix = facts.get("matrix")
+    if not isinstance(matrix, list) or not all(isinstance(row, dict) for row in matrix):
+        raise UsageError(f"'{path}' is not an evaluation report", observed="no matrix", expected="a list of rows")
+    return Description(path, "report", facts, _states(folder, REPORT))
 
 
 def _states(folder: Path, card: str, optional: frozenset[str] = frozenset()) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def load_vectors(path: str | Path, space: str) -> Embeddings:
             array = np.lib.format.read_array(file, allow_pickle=False)
     except OSError as error:
         raise UsageError(f"the vectors '{path}' cannot be read", observed=error.strerror) from None
-    except ValueError as error:
+    except (ValueError, tokenize.TokenError, MemoryError) as error:  # what NumPy raises for a damaged header
         raise DataError(f"'{path}' holds no vectors", observed=str(error), expected="a .npy file") from None
     vectors = array[None] if array.ndim == 1 else array
     if vectors.ndim != 2 or not np.issubdtype(vectors.dtype, np.floating):

@@ -35,6 +35,7 @@ def save_checkpoint(
     out: Path,
     progress: Progress,
     recipe: str,
+    images: str,
     *,
     task: dict[str, Any],
     best: dict[str, Any] | None,
@@ -44,6 +45,7 @@ def save_checkpoint(
     document = {
         "progress": asdict(progress),
         "recipe": recipe,
+        "images": images,
         "task": task,
         "best": best,
         "optimizer": optimizer,
@@ -53,11 +55,17 @@ def save_checkpoint(
     write_json(out / STATE, asdict(progress))
 
 
-def load_checkpoint(out: Path, recipe: str, device: torch.device) -> dict[str, Any] | None:
+def load_checkpoint(out: Path, recipe: str, images: str, device: torch.device) -> dict[str, Any] | None:
     """Read the checkpoint in ``out``; None if there is none.
 
+    Args:
+        out: folder of the run.
+        recipe: what is trained, as text: the recipe, and the space that is trained into.
+        images: fingerprint of the training set.
+        device: where the tensors go.
+
     Raises:
-        ConfigError: it belongs to another recipe.
+        ConfigError: it belongs to another recipe or space, or to other images.
         DamagedArtifact: it cannot be read.
     """
     path = out / CHECKPOINT
@@ -70,14 +78,14 @@ def load_checkpoint(out: Path, recipe: str, device: torch.device) -> dict[str, A
     except Exception as error:  # noqa: BLE001  torch raises many kinds for a damaged file
         raise DamagedArtifact(
             f"the checkpoint '{path}' cannot be read",
-            observed=str(error).splitlines()[0],
+            observed=" ".join(str(error).split())[:200] or type(error).__name__,
             hint="Remove it to start over.",
         ) from None
+    way_out = "Choose another --out, or remove the folder to start over."
     if found != recipe:
-        raise ConfigError(
-            f"'{out}' holds a training with another recipe",
-            hint="Choose another --out, or remove the folder to start over.",
-        )
+        raise ConfigError(f"'{out}' holds a training with another recipe or into another space", hint=way_out)
+    if document.get("images", images) != images:
+        raise ConfigError(f"'{out}' holds a training on other images", hint=way_out)
     return document
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import yaml
+from accelerate import Accelerator
 
 import hetsearch
 from hetsearch.bundle import EncoderCard, Role, write_card
@@ -25,18 +26,29 @@ from hetsearch.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training: where its bundle lies, and the validation's metrics."""
+    """A finished training: where its bundle lies, and the validation's metrics at the best epoch, with its ``epoch``.
+
+    ``first`` is False in all but one process of a data-parallel training; what follows is that one's to do.
+    """
 
     bundle: Path
     space: str
     best: dict[str, float]
     seconds: float
+    first: bool
 
 
 def finish(
-    network: EncoderNetwork, recipe: Recipe, fitted: Fitted, out: Path, *, role: Role, space: str, write: bool
+    network: EncoderNetwork,
+    recipe: Recipe,
+    fitted: Fitted,
+    out: Path,
+    *,
+    role: Role,
+    space: str,
+    accelerator: Accelerator,
 ) -> Trained:
-    """Write ``<role>-encoder/`` with the best weights, and ``recipe.yaml`` beside it.
+    """Write ``<role>-encoder/`` with the best weights, and ``recipe.yaml`` beside it; one process writes, all wait.
 
     Args:
         network: with the best weights.
@@ -45,11 +57,11 @@ def finish(
         out: folder of the run.
         role: gallery, query or free.
         space: id of the space.
-        write: False in all but one process.
+        accelerator: the training's.
     """
     bundle = out / f"{role}-encoder"
     network = network.cpu().eval()
-    if write:
+    if accelerator.is_main_process:
         bundle.mkdir(parents=True, exist_ok=True)
         save_weights(network, bundle)
         card = EncoderCard(
@@ -66,7 +78,8 @@ def finish(
         )
         write_card(bundle, card)
         write_text(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
-    return Trained(bundle, space, fitted.best, fitted.seconds)
+    accelerator.wait_for_everyone()
+    return Trained(bundle, space, fitted.best, fitted.seconds, accelerator.is_main_process)
 
 
 def _training_summary(recipe: Recipe, fitted: Fitted) -> dict[str, Any]:

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from hetsearch.errors import ConfigError
+from hetsearch.files import make_folder
 from hetsearch.models.network import EncoderNetwork, build_network
 from hetsearch.models.torch_encoder import TorchEncoder
 from hetsearch.models.weights import arrays_of
-from hetsearch.objectives import Classification, Context, ObjectiveSum
+from hetsearch.objectives import Classification, Context, ObjectiveSum, check_objectives
 from hetsearch.space import EmbeddingSpace
 from hetsearch.training.finish import Trained, finish
 from hetsearch.training.images import LabelledPixels, as_tensor, load_splits, retrieval_metrics
@@ -30,17 +31,20 @@ def train_gallery(recipe: Recipe, out: Path) -> Trained:
         out: folder of the run.
 
     Raises:
+        UsageError: nothing can be written into ``out``.
         ConfigError: the recipe cannot define a space.
         DataError: a source is missing or has no labels.
     """
-    if "classification" not in recipe.objectives:
+    used = check_objectives(recipe.objectives)
+    if "classification" not in used:
         raise ConfigError("a gallery encoder needs the objective 'classification'", hint="Its W defines the space.")
     for name in ("frozen_classifier", "cosine_regression"):
-        if name in recipe.objectives:
+        if name in used:
             raise ConfigError(
                 f"the objective '{name}' needs a space, and this training defines one",
                 hint="Use it with 'hetsearch train query'.",
             )
+    make_folder(out)
     train, validation = load_splits(recipe)
     accelerator = make_accelerator(recipe)
     torch.manual_seed(recipe.seed)
@@ -54,9 +58,7 @@ def train_gallery(recipe: Recipe, out: Path) -> Trained:
     space = mint_space(network, objectives.terms["classification"], train.classes)
     if accelerator.is_main_process:
         space.save(out / "space")
-    return finish(
-        network, recipe, fitted, out, role=recipe.role, space=space.id, write=accelerator.is_main_process
-    )
+    return finish(network, recipe, fitted, out, role=recipe.role, space=space.id, accelerator=accelerator)
 
 
 def mint_space(network: EncoderNetwork, classification: nn.Module, classes: tuple[str, ...]) -> EmbeddingSpace:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,13 +43,19 @@ def load_splits(recipe: Recipe) -> tuple[LabelledPixels, LabelledPixels]:
     """The training and the validation split of a recipe.
 
     Raises:
-        DataError: a source is missing, or has no labels.
+        DataError: a source is missing, has no labels, or cannot decide anything: no two validation images share one.
     """
     train = open_source(recipe.data.train)
     validation = open_source(recipe.data.validation)
     if recipe.data.limit is not None:
         train = _first_of_each_class(train, recipe.data.limit)
-    return _load(train, recipe, train.classes), _load(validation, recipe, validation.classes)
+    if validation.labels is not None and len(validation.classes) == len(validation):
+        raise DataError(
+            f"'{validation.name}' cannot tell which epoch is best",
+            observed=f"{len(validation)} images, each of a class of its own",
+            expected="classes with two images or more",
+        )
+    return _load(train, recipe), _load(validation, recipe)
 
 
 def retrieval_metrics(
@@ -81,18 +86,16 @@ def as_tensor(array: NDArray[np.generic]) -> torch.Tensor:
     return torch.from_numpy(array)
 
 
-def _load(images: ImageSet, recipe: Recipe, classes: Sequence[str]) -> LabelledPixels:
+def _load(images: ImageSet, recipe: Recipe) -> LabelledPixels:
     if images.labels is None:
         raise DataError(
             f"'{images.name}' has no labels",
             expected="a label for each image",
             hint="Put the images into class sub-folders, or add a column 'label' to the manifest.",
         )
-    index = {name: row for row, name in enumerate(classes)}
-    if strangers := sorted(set(images.labels) - set(classes)):
-        raise DataError(f"'{images.name}' has classes that the training set lacks", observed=", ".join(strangers[:5]))
+    index = {name: row for row, name in enumerate(images.classes)}
     labels = np.array([index[label] for label in images.labels], dtype=np.int64)
-    return LabelledPixels(load_pixels(images, recipe.input), labels, tuple(classes), images)
+    return LabelledPixels(load_pixels(images, recipe.input), labels, images.classes, images)
 
 
 def _first_of_each_class(images: ImageSet, limit: int) -> ImageSet:

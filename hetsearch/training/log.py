@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hetsearch.files import write_text
+
 LOG = "log.jsonl"
 
 
@@ -18,7 +20,7 @@ class TrainingLog:
         if self.path.is_file():
             lines = self.path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if _step_of(line) <= step]
-            self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            write_text(self.path, "".join(f"{line}\n" for line in kept))
         self.board = _tensorboard(out)
 
     def write(self, step: int, **values: Any) -> None:
@@ -26,14 +28,22 @@ class TrainingLog:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
         if self.board is not None:
-            for name, value in values.items():
-                if isinstance(value, float):
-                    self.board.add_scalar(name, value, step)
+            for name, value in _flat(values):
+                self.board.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Flush what TensorBoard still holds."""
         if self.board is not None:
             self.board.close()
+
+
+def _flat(values: dict[str, Any]) -> list[tuple[str, float]]:
+    """What a curve can be drawn of; ``{"validation": {"map": 0.9}}`` is called ``validation/map``."""
+    named = [(name, value) for name, value in values.items() if isinstance(value, float)]
+    for group, inner in values.items():
+        if isinstance(inner, dict):
+            named += [(f"{group}/{name}", value) for name, value in _flat(inner)]
+    return named
 
 
 def _step_of(line: str) -> int:

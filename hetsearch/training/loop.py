@@ -19,12 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from tqdm import tqdm
 
 from hetsearch.errors import HetsearchError
 from hetsearch.models.network import EncoderNetwork
+from hetsearch.space import fingerprint_of
 from hetsearch.training.augment import augment
 from hetsearch.training.checkpoint import Progress, copy_of, load_checkpoint, save_checkpoint
 from hetsearch.training.log import TrainingLog
@@ -49,11 +51,20 @@ class Fitted:
 
 def make_accelerator(recipe: Recipe) -> Accelerator:
     """Devices, data parallelism and precision, as ``accelerate`` finds them."""
+    # accelerate keeps the precision of a process's first training, and refuses a second one with another.
+    AcceleratorState._reset_state()
     return Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
 
 
 def fit(
-    task: Task, images: TrainingSet, recipe: Recipe, *, out: Path, evaluate: Evaluate, accelerator: Accelerator
+    task: Task,
+    images: TrainingSet,
+    recipe: Recipe,
+    *,
+    out: Path,
+    evaluate: Evaluate,
+    accelerator: Accelerator,
+    space: str | None = None,
 ) -> Fitted:
     """Train ``task`` on ``images``, resuming from the checkpoint in ``out`` if there is one.
 
@@ -64,11 +75,14 @@ def fit(
         out: folder of checkpoint and log.
         evaluate: metrics of the network on the validation split; ``recipe.select_by`` chooses among epochs.
         accelerator: from :func:`make_accelerator`.
+        space: id of the space that is trained into; None where the training defines one.
 
     Raises:
-        ConfigError: a batch cannot be filled, or ``out`` holds another recipe's training.
+        ConfigError: a batch cannot be filled, or ``out`` holds a training of another recipe, into another space or
+            on other images.
+        HetsearchError: the training diverged.
     """
-    run = _Run(task, images, recipe, out, evaluate, accelerator)
+    run = _Run(task, images, recipe, out, evaluate, accelerator, space)
     run.resume()
     try:
         run.epochs()
@@ -82,11 +96,20 @@ def fit(
 
 class _Run:
     def __init__(
-        self, task: Task, images: TrainingSet, recipe: Recipe, out: Path, evaluate: Evaluate, accelerator: Accelerator
+        self,
+        task: Task,
+        images: TrainingSet,
+        recipe: Recipe,
+        out: Path,
+        evaluate: Evaluate,
+        accelerator: Accelerator,
+        space: str | None,
     ) -> None:
         self.plain, self.images, self.recipe, self.out = task, images, recipe, out
         self.evaluate, self.accelerator = evaluate, accelerator
-        self.identity = json.dumps(recipe.model_dump(mode="json"), sort_keys=True)
+        into = {} if space is None else {"space": space}
+        self.identity = json.dumps({**recipe.model_dump(mode="json"), **into}, sort_keys=True)
+        self.learnt_from = fingerprint_of({"pixels": images.pixels.numpy(), "labels": images.labels.numpy()})
         self.per_epoch = len(self._batches(0))
         self.steps = self.per_epoch * recipe.schedule.epochs
         self.progress = Progress()
@@ -101,7 +124,7 @@ class _Run:
         return list(batches_of_epoch(labels, self.recipe.batches, seed=self.recipe.seed, epoch=epoch))
 
     def resume(self) -> None:
-        document = load_checkpoint(self.out, self.identity, self.accelerator.device)
+        document = load_checkpoint(self.out, self.identity, self.learnt_from, self.accelerator.device)
         if document is not None:
             self.progress = Progress(**document["progress"])
             self.plain.load_state_dict(document["task"])
@@ -169,7 +192,7 @@ class _Run:
         if self.log is None:
             return
         self.bar.update(self.recipe.batches.size)
-        if self.progress.step % LOG_EVERY == 0 or self.progress.step == self.steps:
+        if self.progress.step % LOG_EVERY == 0 or self.progress.step % self.per_epoch == 0:
             values = {name: float(value.detach()) for name, value in terms.items()}
             if not math.isfinite(values["loss"]):
                 raise HetsearchError(
@@ -201,6 +224,7 @@ class _Run:
                 self.out,
                 self.progress,
                 self.identity,
+                self.learnt_from,
                 task=self.plain.state_dict(),
                 best=self.best_weights,
                 optimizer=self.optimizer.state_dict(),

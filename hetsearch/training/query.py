@@ -8,9 +8,10 @@ import torch
 
 from hetsearch.bundle import CARD
 from hetsearch.errors import ConfigError, DataError
+from hetsearch.files import make_folder
 from hetsearch.models.network import EncoderNetwork, build_network
 from hetsearch.models.torch_encoder import TorchEncoder
-from hetsearch.objectives import Context, ObjectiveSum
+from hetsearch.objectives import Context, ObjectiveSum, check_objectives
 from hetsearch.preprocess import InputSpec, Pixels
 from hetsearch.runtime import Encoder, load_encoder
 from hetsearch.runtime.threads import available_threads
@@ -36,6 +37,7 @@ def train_query(recipe: Recipe, space_folder: Path, out: Path, *, gallery_encode
             ``gallery-encoder`` beside the space, if it is there.
 
     Raises:
+        UsageError: nothing can be written into ``out``, or there is no space or no gallery encoder where one is named.
         SpaceMismatch: the gallery encoder is of another space.
         ConfigError: the recipe does not fit the space.
         DataError: a source is missing, or holds classes that the space lacks.
@@ -43,8 +45,8 @@ def train_query(recipe: Recipe, space_folder: Path, out: Path, *, gallery_encode
     space = EmbeddingSpace.load(space_folder)
     _check(recipe, space)
     gallery = _gallery_encoder(recipe, space, space_folder, gallery_encoder)
+    make_folder(out)
     train, validation = load_splits(recipe)
-    images = TrainingSet(as_tensor(train.pixels), as_tensor(train.labels), _targets(recipe, gallery, train))
     accelerator = make_accelerator(recipe)
     torch.manual_seed(recipe.seed)
     network = build_network(
@@ -52,15 +54,22 @@ def train_query(recipe: Recipe, space_folder: Path, out: Path, *, gallery_encode
     )
     context = Context(len(train.classes), space.dim, _classifier_for(space, train.classes), space.scale)
     task = Task(network.to(memory_format=torch.channels_last), ObjectiveSum(recipe.objectives, context))
-    fitted = fit(task, images, recipe, out=out, evaluate=_heterogeneous(validation, gallery), accelerator=accelerator)
-    return finish(network, recipe, fitted, out, role="query", space=space.id, write=accelerator.is_main_process)
+    # After network and objectives: a mistake in the recipe should not wait for minutes of embedding.
+    images = TrainingSet(as_tensor(train.pixels), as_tensor(train.labels), _targets(recipe, gallery, train))
+    evaluate = _heterogeneous(validation, gallery)
+    fitted = fit(task, images, recipe, out=out, evaluate=evaluate, accelerator=accelerator, space=space.id)
+    return finish(network, recipe, fitted, out, role="query", space=space.id, accelerator=accelerator)
 
 
 def _check(recipe: Recipe, space: EmbeddingSpace) -> None:
     if recipe.encoder.dim != space.dim:
         raise ConfigError("'encoder.dim' is not the space's", observed=recipe.encoder.dim, expected=space.dim)
-    if recipe.data.regress is not None and "cosine_regression" not in recipe.objectives:
+    if recipe.data.regress is not None and not _regresses(recipe):
         raise ConfigError("'data.regress' has no use without the objective 'cosine_regression'")
+
+
+def _regresses(recipe: Recipe) -> bool:
+    return "cosine_regression" in check_objectives(recipe.objectives)
 
 
 def _gallery_encoder(
@@ -69,7 +78,7 @@ def _gallery_encoder(
     beside = [space_folder / "gallery-encoder", space_folder.parent / "gallery-encoder"]
     path = named or next((folder for folder in beside if (folder / CARD).is_file()), None)
     if path is None:
-        if "cosine_regression" in recipe.objectives:
+        if _regresses(recipe):
             raise ConfigError(
                 "the objective 'cosine_regression' needs the gallery encoder",
                 hint="Give --gallery-encoder BUNDLE, or leave the objective out.",
@@ -81,7 +90,7 @@ def _gallery_encoder(
 
 
 def _targets(recipe: Recipe, gallery: Encoder | None, train: LabelledPixels) -> torch.Tensor | None:
-    if gallery is None or "cosine_regression" not in recipe.objectives:
+    if gallery is None or not _regresses(recipe):
         return None
     pixels = _for(gallery.input, recipe.input, train)
     mirrored = recipe.augmentation.flip > 0

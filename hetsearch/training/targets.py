@@ -25,13 +25,12 @@ def training_targets(encoder: Encoder, pixels: Pixels, *, mirrored: bool, limit:
 
     Args:
         encoder: the gallery encoder.
-        pixels: the training images, ``uint8 (n, channels, size, size)``, in the query encoder's specification where
-            that is the gallery encoder's too.
+        pixels: the training images in the gallery encoder's specification, ``uint8 (n, channels, size, size)``.
         mirrored: also embed the mirror images, which flip augmentation needs.
         limit: embed that many images, evenly spread; the others get rows of zeros ("unknown").
 
     Returns:
-        ``float32 (2, n, dim)``: plain and mirrored.
+        ``float32 (2, n, dim)``: plain and mirrored; zeros where unknown.
     """
     chosen = np.arange(len(pixels)) if limit is None else _spread(len(pixels), limit)
     targets = np.zeros((2, len(pixels), encoder.dim), dtype=np.float32)

@@ -222,6 +222,59 @@ def test_evaluate_writes_its_report(run: Run, tmp_path: Path, query: Path, fashi
     assert run("inspect", tmp_path / "report")[0] == 0
 
 
+def test_a_file_where_a_folder_should_be(
+    run: Run, tmp_path: Path, query: Path, gallery: Path, fashion_folder: Path
+) -> None:
+    (tmp_path / "file").touch()
+    source = ["--data", fashion_folder]
+    for words in (
+        ["evaluate", "--query", query, "--gallery", query, *source, "--out", tmp_path / "file"],
+        ["evaluate", "--query", query / "model.onnx", "--gallery", query, *source],
+        ["index", "build", "--encoder", query, "--images", fashion_folder, "--out", tmp_path / "file" / "g"],
+        ["search", "--gallery", gallery / "gallery.json", "--encoder", query, fashion_folder / "class-3" / "004.png"],
+    ):
+        code, out, err = run(*words)
+        assert (code, out) == (2, ""), (words, err)
+
+
+def test_what_the_machine_refuses_is_a_message(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: object) -> None:
+        raise PermissionError(13, "Permission denied", "/secret/encoder.json")
+
+    monkeypatch.setattr("hetsearch.query.describe.describe", refused)
+    code, out, err = run("inspect", "/secret")
+    assert (code, out) == (1, "")
+    assert err == "hetsearch: error: '/secret/encoder.json': Permission denied\n"
+
+
+def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    # The pipe's other end is closed before anything is written.
+    script = "import os; r, w = os.pipe(); os.close(r); os.dup2(w, 1); from hetsearch.cli import main; main()"
+    command = [sys.executable, "-c", script, "data", "check", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_picture_whose_name_is_no_text(run: Run, tmp_path: Path, query: Path, gallery: Path) -> None:
+    image = tmp_path / "\udcff.png"
+    picture(tmp_path / "a.png").rename(image)
+    for more in ([], ["--json"]):
+        code, out, _ = run("search", "--gallery", gallery, "--encoder", query, image, "-k", "1", *more)
+        assert code == 0
+        assert "\\udcff.png" in out
+
+
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_torch(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr("hetsearch.cli.app", without_torch)
+    code, _, err = run("train", "gallery", "recipe.yaml")
+    assert code == 1
+    assert "pip install 'hetsearch[train]'" in err
+
+
 def test_the_module_runs_as_a_program() -> None:
     done = subprocess.run([sys.executable, "-m", "hetsearch", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0.1.0"

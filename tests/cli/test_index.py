@@ -29,7 +29,7 @@ def test_build_and_verify(
     table = {name.strip(): value.strip() for name, value in rows.items()}
     assert (table["space"], table["vectors"], table["images not read"]) == (SPACE, "30", "0")
     assert "built" in captured.out
-    assert "30/30" in captured.err
+    assert captured.err == ""  # a bar is for a terminal
     assert run(*words) == 0
     assert "was finished" in capsys.readouterr().out
     assert run("verify", tmp_path / "g") in (None, 0)

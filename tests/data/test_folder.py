@@ -90,3 +90,18 @@ def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
         pass
     with pytest.raises(DataError, match=r"name is not UTF-8.*Rename it"):
         open_folder(tmp_path)
+
+
+def test_a_folder_whose_own_name_is_not_utf8(tmp_path: Path) -> None:
+    folder = os.path.join(os.fsencode(tmp_path), b"\xff")
+    os.mkdir(folder)
+    save(Path(os.fsdecode(folder)) / "a.png")
+    with pytest.raises(DataError, match="name is not UTF-8"):
+        open_folder(Path(os.fsdecode(folder)))
+
+
+def test_a_link_to_itself_is_an_unreadable_picture_or_nothing(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to("b.png")
+    (tmp_path / "folder").symlink_to("folder")
+    assert open_folder(tmp_path).keys == ("a.png", "b.png")

@@ -92,6 +92,28 @@ def test_numbers_in_parquet_become_text(tmp_path: Path) -> None:
     assert (images.keys, images.labels) == (("7",), ("3",))
 
 
+@pytest.mark.parametrize("cell", [b"x", [1, 2], {"a": 1}, float("nan")], ids=str)
+def test_a_parquet_cell_that_is_not_text(tmp_path: Path, cell: object) -> None:
+    path = write(tmp_path, "parquet", [ROWS[0], {**ROWS[1], "label": "x"}])
+    labels = pa.array([cell, cell])
+    pq.write_table(pq.read_table(path).set_column(2, "label", labels), path)
+    with pytest.raises(DataError, match=r"is not text: observed .* in column 'label', row 1, expected text"):
+        open_manifest(path)
+
+
+def test_a_parquet_column_that_comes_twice(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table([pa.array(["a.png"]), pa.array(["b.png"])], names=["path", "path"]), path)
+    with pytest.raises(DataError, match=r"a column of .* comes twice: observed path, path"):
+        open_manifest(path)
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_other_marks_than_commas(tmp_path: Path, mark: str) -> None:
+    with pytest.raises(DataError, match=r"lacks the column 'path'.*Separate the columns with commas"):
+        open_manifest(text(tmp_path, f"path{mark}label\na.png{mark}x\n"))
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_missing_column(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path, kind, [{"key": "a", "file": "a.png"}])

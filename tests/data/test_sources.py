@@ -54,6 +54,12 @@ def test_nothing_of_that_kind_names_the_three_forms(source: str, hint: str) -> N
         open_source(source)
 
 
+def test_a_file_that_is_no_source(tmp_path: Path) -> None:
+    (tmp_path / "shirt.png").touch()
+    with pytest.raises(DataError, match="observed a file that is neither a folder nor a manifest"):
+        open_source(str(tmp_path / "shirt.png"))
+
+
 def test_a_wrong_split(bare_machine: Path) -> None:
     with pytest.raises(DataError, match=r"no split 'tets'.*Did you mean 'test'"):
         open_source("fashion-mnist:tets")

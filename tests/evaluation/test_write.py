@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from hetsearch.data.images import ImageSet
-from hetsearch.errors import require_extra
+from hetsearch.errors import UsageError, require_extra
 from hetsearch.evaluation import evaluate, write_evaluation
 from hetsearch.evaluation.result import METRICS
 from hetsearch.evaluation.write import thumbnails
+from hetsearch.files import dump_json, sha256_of
 
 
 @pytest.fixture
@@ -51,6 +52,20 @@ def test_the_folder(found, page, tmp_path, make_images):
     (evaluation, thumbnail), *_ = page
     assert evaluation is found
     assert thumbnail("image 000").startswith(b"\x89PNG")
+
+
+def test_the_report_knows_its_space_and_the_files_beside_it(found, page, tmp_path):
+    written = write_evaluation(found, tmp_path)
+    document = json.loads(written[0].read_text(encoding="utf-8"))
+    assert document.pop("files") == {path.name: sha256_of(path) for path in written[1:]}
+    assert document["space"] == found.encoders["gallery-encoder"].space
+    assert document == json.loads(dump_json(found.as_dict()))
+
+
+def test_a_file_in_the_way(found, page, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="nothing can be written into"):
+        write_evaluation(found, tmp_path / "file")
 
 
 def test_tables_agree_with_the_json(found, page, tmp_path):

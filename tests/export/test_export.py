@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hetsearch.bundle import ONNX, EncoderCard, read_card, write_card
-from hetsearch.errors import HetsearchError, UsageError
+from hetsearch.errors import DamagedArtifact, HetsearchError, UsageError
 from hetsearch.export import export_bundle, parity
 from hetsearch.models.cost import count_macs, count_params
 from hetsearch.models.network import build_network
@@ -106,6 +106,31 @@ def test_a_file_that_disagrees_is_not_left_behind(tmp_path: Path, monkeypatch: p
         export_bundle(folder, precision="int8-weights")
     assert not (folder / ONNX).exists()
     assert read_card(folder).parity == {}
+
+
+def test_a_file_that_gives_nan_is_not_left_behind(tmp_path: Path) -> None:
+    folder = bundle(tmp_path / "b")
+    network = load_network(folder, read_card(folder))
+    with torch.no_grad():
+        network.embedding.bias[0] = float("nan")
+    save_weights(network, folder)
+    write_card(folder, read_card(folder, verify=False))
+    with pytest.raises(HetsearchError, match="does not give the network's vectors"):
+        export_bundle(folder)
+    assert not (folder / ONNX).exists()
+
+
+def test_exporting_again_mends_a_changed_file_but_not_changed_weights(tmp_path: Path) -> None:
+    folder = bundle(tmp_path / "b")
+    export_bundle(folder)
+    (folder / ONNX).write_bytes(b"half a file")
+    export_bundle(folder)
+    assert load_encoder(folder).dim == 16
+    payload = bytearray((folder / "model.safetensors").read_bytes())
+    payload[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(payload)
+    with pytest.raises(DamagedArtifact, match=r"model\.safetensors' was changed"):
+        export_bundle(folder)
 
 
 def test_a_bundle_without_weights_cannot_be_exported(tmp_path: Path) -> None:

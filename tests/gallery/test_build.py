@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -191,15 +192,29 @@ def test_other_wishes_for_a_finished_gallery_are_answered(
     assert (report.factory, report.encoder) == ("Flat", "linear")
 
 
-@pytest.mark.parametrize("change", ["limit", "name", "order"])
+def test_the_same_folder_by_another_path_is_the_same_listing(
+    encoder: OnnxEncoder, fashion_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: object
+) -> None:
+    monkeypatch.chdir(fashion_folder.parent)
+    build_gallery(encoder, open_source(fashion_folder.name), tmp_path / "g", progress=False)
+    again = build_gallery(encoder, open_source(str(fashion_folder)), tmp_path / "g", progress=False)
+    assert again.done_before
+    assert not [str(told.message) for told in recwarn]
+
+
+def test_another_source_of_the_same_keys_is_named(encoder: OnnxEncoder, images: ImageSet, copy: Path) -> None:
+    with pytest.warns(UserWarning, match="built from 'slice'; 'another' has the same keys"):
+        assert build_gallery(encoder, replace(images, name="another"), copy, progress=False).done_before
+
+
+@pytest.mark.parametrize("change", ["limit", "order"])
 def test_another_listing_is_refused(encoder: OnnxEncoder, images: ImageSet, copy: Path, change: str) -> None:
     other = {
         "limit": images.subset(range(10)),
-        "name": replace(images, name="another"),
         "order": images.subset(range(299, -1, -1)),
     }[change]
     before = snapshot(copy)
-    with pytest.raises(UsageError, match=r"gallery of other images.*hetsearch index update") as caught:
+    with pytest.raises(UsageError, match=r"other images.*the 300 images of 'slice'.*hetsearch index update") as caught:
         build_gallery(encoder, other, copy, progress=False)
     assert caught.value.exit_code == 2
     assert snapshot(copy) == before
@@ -259,6 +274,15 @@ def test_a_folder_of_something_else_is_left_alone(
     assert snapshot(tmp_path) == {"thesis.txt": b"all of it"}
 
 
+def test_a_file_in_the_way_costs_nothing(encoder: OnnxEncoder, images: ImageSet, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    scripted = Scripted(encoder)
+    for out in (tmp_path / "file", tmp_path / "file" / "g"):
+        with pytest.raises(UsageError, match="Choose another --out"):
+            build_gallery(scripted, images, out, progress=False)
+    assert scripted.calls == 0
+
+
 @pytest.mark.parametrize(("factor", "message"), [(np.nan, "NaN"), (0.5, "unit length")])
 def test_an_encoder_that_gives_no_unit_vectors(
     encoder: OnnxEncoder, images: ImageSet, tmp_path: Path, factor: float, message: str
@@ -294,10 +318,15 @@ def test_no_images(encoder: OnnxEncoder, tmp_path: Path) -> None:
 
 
 def test_progress_goes_to_stderr(
-    encoder: OnnxEncoder, images: ImageSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    encoder: OnnxEncoder,
+    images: ImageSet,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     build_gallery(encoder, images, tmp_path / "g", limit=20)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "20/20" in captured.err
-    assert "images/s" in captured.err
+    assert "img/s" in captured.err

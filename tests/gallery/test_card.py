@@ -41,3 +41,13 @@ def test_no_gallery_an_unfinished_one_or_a_damaged_one(tmp_path: Path) -> None:
         (tmp_path / "gallery.json").write_text(text)
         with pytest.raises(DamagedArtifact, match=message):
             read_card(tmp_path)
+
+
+def test_a_card_without_checksums_verifies_nothing(tmp_path: Path) -> None:
+    (tmp_path / "index.faiss").write_text("x")
+    write_card(tmp_path, CARD)
+    document = json.loads((tmp_path / "gallery.json").read_text())
+    for wrong in ({}, None):
+        (tmp_path / "gallery.json").write_text(json.dumps({**document, "files": wrong}))
+        with pytest.raises(DamagedArtifact, match="is damaged: observed"):
+            read_card(tmp_path)

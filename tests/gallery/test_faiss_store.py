@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from hetsearch.errors import DamagedArtifact, DataError, MissingExtra, UsageError
-from hetsearch.gallery.faiss_store import FaissStore
+from hetsearch.gallery.faiss_store import FaissStore, _wishes
 
 
 def unit(count: int, dim: int = 16, seed: int = 0) -> np.ndarray:
@@ -39,6 +40,7 @@ def test_an_exact_index_equals_numpy() -> None:
     ("factory", "least"),
     [("HNSW16", 0.95), ("IVF16,Flat", 0.5), ("SQ8", 0.95), ("PCA12,Flat", 0.3), ("PQ4x4", 0.2)],
 )
+@pytest.mark.filterwarnings("ignore:the index is trained with")
 def test_other_factories_find_most(factory: str, least: float) -> None:
     vectors, queries = unit(400), unit(50, seed=1)
     ids, scores = filled(factory, vectors, IDS).search(queries, 10)
@@ -81,6 +83,23 @@ def test_an_unknown_factory_string(factory: str) -> None:
 def test_too_few_vectors_to_train(factory: str) -> None:
     with pytest.raises(UsageError, match=r"too few vectors.*observed 100, expected at least (500|256)"):
         filled(factory, unit(100), IDS[:100])
+
+
+@pytest.mark.parametrize(("factory", "wanted"), [("IVF16,Flat", "624"), ("PQ4x4", "624"), ("IVF16,SQ8", "624")])
+def test_few_vectors_to_train_are_one_warning_of_ours(
+    factory: str, wanted: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.warns(UserWarning, match=f"trained with 400 vectors, and FAISS asks for {wanted} or more") as told:
+        filled(factory, unit(400), IDS)
+    assert len(told) == 1
+    assert capfd.readouterr().err == ""
+
+
+def test_what_else_is_said_while_it_trains_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+    wanted: list[int] = []
+    with _wishes(wanted):
+        os.write(2, b"WARNING clustering 9 points to 4 centroids: please provide at least 156 training points\nelse\n")
+    assert (wanted, capfd.readouterr().err) == ([156], "else\n")
 
 
 def test_guards() -> None:

@@ -153,7 +153,7 @@ def test_items_and_vectors_cannot_drift_apart(copy: Path) -> None:
 def test_an_approximate_index_gives_what_it_finds(
     encoder: OnnxEncoder, images: ImageSet, tmp_path: Path
 ) -> None:
-    build_gallery(encoder, images, tmp_path / "g", factory="IVF16,Flat", progress=False)
+    build_gallery(encoder, images, tmp_path / "g", factory="IVF7,Flat", progress=False)
     hits = open_gallery(tmp_path / "g").search(encoder.encode(images.read(0)), 300)[0]
     assert 1 <= len(hits) < 300
     assert hits[0].key == images.keys[0]

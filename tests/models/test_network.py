@@ -96,6 +96,17 @@ def test_resnet50v2_stems(stem: str, macs: float) -> None:
     assert count_params(network) == pytest.approx(23.75e6, rel=0.01)
 
 
+def test_making_a_network_uses_no_more_random_numbers_than_its_weights() -> None:
+    torch.manual_seed(0)
+    network = build_network("compact", {"dropout": 0.5}, dim=8, spec=spec_of())
+    after = torch.rand(1)
+    torch.manual_seed(0)
+    backbone = Compact(1, CompactArguments(dropout=0.5))
+    EncoderNetwork(backbone, backbone.num_features, 8, spec_of())
+    assert torch.equal(after, torch.rand(1))
+    assert all(module.training for module in network.modules())
+
+
 def test_a_mobile_network_can_be_a_query_encoder() -> None:
     spec = spec_of(32, 3)
     network: EncoderNetwork = build_network("timm", {"name": "mobilenetv3_small_050"}, dim=32, spec=spec).eval()
@@ -109,7 +120,9 @@ def test_a_mobile_network_can_be_a_query_encoder() -> None:
         ("compact", {"involution": 1}, "Did you mean 'involutions'"),
         ("compact", {"involutions": 5}, "less than or equal to 4"),
         ("compact", {"involutions": 0, "widths": []}, "nothing to learn"),
-        ("compact", {"kernel_size": 4}, "odd"),
+        ("compact", {"kernel_size": 4}, "^the arguments of 'compact' cannot work: observed kernel_size must be odd"),
+        ("compact", {"groups": 2}, "must divide channels"),
+        ("timm", {"name": "vit_tiny_patch16_224"}, "img_size"),
         ("timm", {"name": "resnetv2_5000"}, "resnetv2_50"),
         ("timm", {"name": "mobilenetv3_small_050", "stem": "small"}, "ResNetV2"),
     ],

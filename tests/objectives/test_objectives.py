@@ -125,6 +125,8 @@ def test_gradient_descent_on_one_batch_lowers_every_objective(name: str) -> None
         ({"frozen_clasifier": {}}, "Did you mean 'frozen_classifier'"),
         ({"classification": {"scal": 3}}, "Did you mean 'scale'"),
         ({"classification": {"scale": -1}}, "greater than 0"),
+        ({"classification": {"weight": -1}}, "greater than or equal to 0"),
+        ({"classification": {"weight": float("nan")}}, "finite"),
         ({}, "at least one objective"),
         ({"classification": {"weight": 0}}, "at least one objective"),
         ({"frozen_classifier": {}}, "needs a space with a classifier"),

@@ -8,6 +8,7 @@ import pytest
 
 from hetsearch.data.images import ImageSet
 from hetsearch.errors import DamagedArtifact, UsageError
+from hetsearch.files import sha256_of
 from hetsearch.gallery import build_gallery
 from hetsearch.preprocess import InputSpec
 from hetsearch.query.describe import describe
@@ -71,9 +72,17 @@ def test_a_report(tmp_path: Path) -> None:
     assert (found.kind, found.whole) == ("report", True)
     assert found.facts == {name: document[name] for name in ("data", "n_queries", "matrix")}
     assert describe(tmp_path / "report.json") == found
-    (tmp_path / "report.json").write_text("{}")
-    with pytest.raises(UsageError, match="not an evaluation report"):
-        describe(tmp_path)
+    for other in ({}, {"matrix": 3}, {"matrix": [1]}):
+        (tmp_path / "report.json").write_text(json.dumps(other))
+        with pytest.raises(UsageError, match="not an evaluation report"):
+            describe(tmp_path)
+
+
+def test_the_files_beside_a_report(tmp_path: Path) -> None:
+    (tmp_path / "matrix.csv").write_text("a\n")
+    document = {"matrix": [], "files": {"matrix.csv": sha256_of(tmp_path / "matrix.csv"), "report.html": "0"}}
+    (tmp_path / "report.json").write_text(json.dumps(document))
+    assert describe(tmp_path).files == {"matrix.csv": "ok", "report.html": "missing"}
 
 
 def test_nothing_known(tmp_path: Path) -> None:

@@ -36,6 +36,20 @@ def test_files_that_are_no_npy(tmp_path: Path, payload: bytes) -> None:
         load_vectors(tmp_path / "v.npy", SPACE)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '<f4', 'fort",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (999999999999999, 128), }",
+        b"{'descr': 'zz', 'fortran_order': False, 'shape': (2, 3), }",
+    ],
+)
+def test_a_damaged_header(tmp_path: Path, header: bytes) -> None:
+    (tmp_path / "v.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00" + header.ljust(117) + b"\n")
+    with pytest.raises(DataError, match=r"expected a \.npy file"):
+        load_vectors(tmp_path / "v.npy", SPACE)
+
+
 def test_pickles_are_never_loaded(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="holds no vectors"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from hetsearch.bundle import read_card
-from hetsearch.errors import ConfigError, DataError
+from hetsearch.errors import ConfigError, DataError, UsageError
 from hetsearch.models.weights import arrays_of, load_network
 from hetsearch.space import EmbeddingSpace, fingerprint_of
 from hetsearch.training.gallery import train_gallery
@@ -39,6 +40,7 @@ def test_a_free_encoder_says_so(tmp_path: Path, recipe_for: MakeRecipe) -> None:
     ("objectives", "message"),
     [
         ({"multi_similarity": {}}, "needs the objective 'classification'"),
+        ({"classification": {"weight": 0}, "multi_similarity": {}}, "needs the objective 'classification'"),
         ({"classification": {}, "cosine_regression": {}}, "hetsearch train query"),
     ],
 )
@@ -47,6 +49,24 @@ def test_objectives_that_cannot_define_a_space(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         train_gallery(recipe_for(objectives=objectives), tmp_path)
+
+
+def test_a_validation_split_that_cannot_decide_is_refused(
+    tmp_path: Path, recipe_for: MakeRecipe, fashion_folder: Path, fashion_train_folder: Path
+) -> None:
+    for number in (1, 2):
+        (tmp_path / "single" / f"class-{number}").mkdir(parents=True)
+        shutil.copy(fashion_folder / f"class-{number}" / "000.png", tmp_path / "single" / f"class-{number}")
+    data = {"train": str(fashion_train_folder), "validation": str(tmp_path / "single")}
+    with pytest.raises(DataError, match="each of a class of its own"):
+        train_gallery(recipe_for(data=data), tmp_path / "run")
+
+
+def test_a_file_in_the_place_of_the_run_is_refused(tmp_path: Path, recipe_for: MakeRecipe) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(UsageError, match="--out"):
+            train_gallery(recipe_for(), out)
 
 
 def test_images_without_labels_are_refused(tmp_path: Path, recipe_for: MakeRecipe, fashion_folder: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -135,6 +136,13 @@ def test_bfloat16_trains(tmp_path: Path, recipe_for: MakeRecipe) -> None:
     assert all(array.dtype != np.float16 for array in weights_of(trained.bundle).values())
 
 
+def test_trainings_of_different_precision_follow_each_other(recipe_for: MakeRecipe) -> None:
+    # quickstart --from-scratch: the gallery encoder in bfloat16, then the query encoder in float32.
+    precisions = ("bf16", "float32", "bf16")
+    found = [loop.make_accelerator(recipe_for(precision=precision)).mixed_precision for precision in precisions]
+    assert found == ["bf16", "no", "bf16"]
+
+
 def test_a_training_that_diverges_says_so(tmp_path: Path, recipe_for: MakeRecipe) -> None:
     with pytest.raises(HetsearchError, match=r"diverged.*optimizer\.lr"):
         train_gallery(recipe_for(optimizer={"name": "sgd", "lr": 1e12}, schedule={"epochs": 5}), tmp_path)
@@ -146,7 +154,20 @@ def test_a_folder_with_another_recipe_is_refused(tmp_path: Path, recipe_for: Mak
         train_gallery(recipe_for(schedule={"epochs": 1}, seed=1), tmp_path)
 
 
+def test_a_folder_with_other_images_is_refused(
+    tmp_path: Path, recipe_for: MakeRecipe, fashion_folder: Path, fashion_train_folder: Path
+) -> None:
+    folder = tmp_path / "images"
+    shutil.copytree(fashion_train_folder, folder)
+    recipe = recipe_for(data={"train": str(folder), "validation": str(fashion_folder)}, schedule={"epochs": 1})
+    train_gallery(recipe, tmp_path / "run")
+    (folder / "class-3" / "001.png").unlink()
+    with pytest.raises(ConfigError, match="other images"):
+        train_gallery(recipe, tmp_path / "run")
+
+
 def test_a_damaged_checkpoint_is_named(tmp_path: Path, recipe_for: MakeRecipe) -> None:
-    (tmp_path / "checkpoint.pt").write_bytes(b"half a file")
-    with pytest.raises(DamagedArtifact, match="checkpoint"):
-        train_gallery(recipe_for(), tmp_path)
+    for content in (b"half a file", b""):
+        (tmp_path / "checkpoint.pt").write_bytes(content)
+        with pytest.raises(DamagedArtifact, match="checkpoint"):
+            train_gallery(recipe_for(), tmp_path)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,26 @@ def test_a_gallery_encoder_of_another_space_is_refused(
         train_query(recipe_for(objectives=QUERY), space, tmp_path / "q", gallery_encoder=other.bundle)
     assert other.space in str(refused.value)
     assert read_card(space / "gallery-encoder").space in str(refused.value)
+
+
+def test_a_run_is_not_resumed_into_another_space(tmp_path: Path, recipe_for: MakeRecipe, space: Path) -> None:
+    # The weights of a finished run would be declared to belong to a space that they were never trained for.
+    recipe = recipe_for(objectives={"frozen_classifier": {}}, schedule={"epochs": 1})
+    trained = train_query(recipe, space, tmp_path / "q")
+    train_gallery(recipe_for(schedule={"epochs": 1}), tmp_path / "other")
+    (tmp_path / "other" / "gallery-encoder").rename(tmp_path / "moved")
+    with pytest.raises(ConfigError, match="another space"):
+        train_query(recipe, tmp_path / "other", tmp_path / "q")
+    assert read_card(trained.bundle).space == read_card(space / "gallery-encoder").space
+
+
+def test_an_objective_without_weight_needs_nothing(tmp_path: Path, recipe_for: MakeRecipe, space: Path) -> None:
+    shutil.copytree(space / "space", tmp_path / "alone" / "space")
+    objectives = {"frozen_classifier": {}, "cosine_regression": {"weight": 0}}
+    trained = train_query(
+        recipe_for(objectives=objectives, schedule={"epochs": 1}), tmp_path / "alone", tmp_path / "q"
+    )
+    assert "homogeneous_map" not in trained.best
 
 
 def test_another_dimension_is_refused(tmp_path: Path, recipe_for: MakeRecipe, space: Path) -> None:
