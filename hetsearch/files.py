@@ -38,7 +38,11 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``target``; after the block it takes the name, replacing what was there."""
+    """Yield a temporary folder beside ``target``; after the block it takes the name, replacing what was there.
+
+    Where the block raises, ``target`` stays as it was.
+    """
+    target = target.resolve()  # "." has no name, and a link should go on pointing at the folder
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{uuid4().hex[:8]}.tmp")
     temporary.mkdir()

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 
 import hetsearch
 from hetsearch.bundle import EncoderCard, Role, write_card
-from hetsearch.files import write_text
+from hetsearch.files import atomic_folder, write_text
 from hetsearch.models.cost import count_macs, count_params
 from hetsearch.models.network import EncoderNetwork
 from hetsearch.models.weights import save_weights
@@ -62,8 +62,6 @@ def finish(
     bundle = out / f"{role}-encoder"
     network = network.cpu().eval()
     if accelerator.is_main_process:
-        bundle.mkdir(parents=True, exist_ok=True)
-        save_weights(network, bundle)
         card = EncoderCard(
             role=role,
             space=space,
@@ -76,7 +74,9 @@ def finish(
             training=_training_summary(recipe, fitted),
             numbers={"validation": fitted.best},
         )
-        write_card(bundle, card)
+        with atomic_folder(bundle) as new:
+            save_weights(network, new)
+            write_card(new, card)
         write_text(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     accelerator.wait_for_everyone()
     return Trained(bundle, space, fitted.best, fitted.seconds, accelerator.is_main_process)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hetsearch.bundle import ONNX, EncoderCard, read_card, write_card
-from hetsearch.errors import DamagedArtifact, HetsearchError, UsageError
+from hetsearch.errors import DamagedArtifact, DataError, HetsearchError, UsageError
 from hetsearch.export import export_bundle, parity
 from hetsearch.models.cost import count_macs, count_params
 from hetsearch.models.network import build_network
@@ -99,13 +99,23 @@ def test_int8_rounds_each_row_to_its_own_scale(tmp_path: Path) -> None:
     assert np.abs(restored - found * factor[:, None, None, None]).max() <= 0.51 * scale.max()
 
 
-def test_a_file_that_disagrees_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_disagrees_leaves_the_bundle_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = bundle(tmp_path / "b")
+    export_bundle(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
     monkeypatch.setitem(parity.SMALLEST_COSINE, "int8-weights", 1.1)
     with pytest.raises(HetsearchError, match="does not give the network's vectors"):
         export_bundle(folder, precision="int8-weights")
-    assert not (folder / ONNX).exists()
-    assert read_card(folder).parity == {}
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_parity_on_given_images(tmp_path: Path, fashion_test: tuple[np.ndarray, np.ndarray]) -> None:
+    folder = bundle(tmp_path / "b")
+    assert export_bundle(folder, images=fashion_test[0][:30, None]).images == 30 + 30 + 28
+    assert export_bundle(folder, images=fashion_test[0][:, None]).images == 256 + 256 + 252
+    with pytest.raises(DataError, match="at least 7"):
+        export_bundle(folder, images=fashion_test[0][:6, None])
 
 
 def test_a_file_that_gives_nan_is_not_left_behind(tmp_path: Path) -> None:
