@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from hetsearch.errors import ConfigError
 from hetsearch.files import make_folder
@@ -16,6 +15,7 @@ from hetsearch.objectives import Classification, Context, ObjectiveSum, check_ob
 from hetsearch.space import EmbeddingSpace
 from hetsearch.training.finish import Trained, finish
 from hetsearch.training.images import LabelledPixels, as_tensor, load_splits, retrieval_metrics
+from hetsearch.training.initial import start_from
 from hetsearch.training.loop import Evaluate, fit, make_accelerator
 from hetsearch.training.recipe import Recipe
 from hetsearch.training.task import Task, TrainingSet
@@ -52,18 +52,21 @@ def train_gallery(recipe: Recipe, out: Path) -> Trained:
         recipe.encoder.architecture, recipe.encoder.arguments, dim=recipe.encoder.dim, spec=recipe.input
     )
     objectives = ObjectiveSum(recipe.objectives, Context(len(train.classes), recipe.encoder.dim))
+    classification = objectives.terms["classification"]
+    assert isinstance(classification, Classification)  # the registry's
+    if recipe.encoder.initial is not None:
+        start_from(Path(recipe.encoder.initial), network, classification, train.classes)
     task = Task(network.to(memory_format=torch.channels_last), objectives)
     images = TrainingSet(as_tensor(train.pixels), as_tensor(train.labels))
     fitted = fit(task, images, recipe, out=out, evaluate=_homogeneous(validation), accelerator=accelerator)
-    space = mint_space(network, objectives.terms["classification"], train.classes)
+    space = mint_space(network, classification, train.classes)
     if accelerator.is_main_process:
         space.save(out / "space")
     return finish(network, recipe, fitted, out, role=recipe.role, space=space.id, accelerator=accelerator)
 
 
-def mint_space(network: EncoderNetwork, classification: nn.Module, classes: tuple[str, ...]) -> EmbeddingSpace:
+def mint_space(network: EncoderNetwork, classification: Classification, classes: tuple[str, ...]) -> EmbeddingSpace:
     """The space that a trained network and its classifier define."""
-    assert isinstance(classification, Classification)
     return EmbeddingSpace.mint(
         arrays_of(network),
         dim=network.dim,

@@ -108,7 +108,9 @@ class _Run:
         self.plain, self.images, self.recipe, self.out = task, images, recipe, out
         self.evaluate, self.accelerator = evaluate, accelerator
         into = {} if space is None else {"space": space}
-        self.identity = json.dumps({**recipe.model_dump(mode="json"), **into}, sort_keys=True)
+        # Without defaults, so that a key which a later version adds does not make another recipe of this one.
+        chosen = recipe.model_dump(mode="json", exclude_defaults=True)
+        self.identity = json.dumps({**chosen, **into}, sort_keys=True)
         self.learnt_from = fingerprint_of({"pixels": images.pixels.numpy(), "labels": images.labels.numpy()})
         self.per_epoch = len(self._batches(0))
         self.steps = self.per_epoch * recipe.schedule.epochs

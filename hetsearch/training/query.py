@@ -18,6 +18,7 @@ from hetsearch.runtime.threads import available_threads
 from hetsearch.space import EmbeddingSpace, Vectors, require_space
 from hetsearch.training.finish import Trained, finish
 from hetsearch.training.images import LabelledPixels, as_tensor, load_splits, retrieval_metrics
+from hetsearch.training.initial import start_from
 from hetsearch.training.loop import Evaluate, fit, make_accelerator
 from hetsearch.training.recipe import Recipe
 from hetsearch.training.targets import cached_vectors, training_targets
@@ -52,6 +53,8 @@ def train_query(recipe: Recipe, space_folder: Path, out: Path, *, gallery_encode
     network = build_network(
         recipe.encoder.architecture, recipe.encoder.arguments, dim=space.dim, spec=recipe.input
     )
+    if recipe.encoder.initial is not None:
+        start_from(Path(recipe.encoder.initial), network)
     context = Context(len(train.classes), space.dim, _classifier_for(space, train.classes), space.scale)
     task = Task(network.to(memory_format=torch.channels_last), ObjectiveSum(recipe.objectives, context))
     # After network and objectives: a mistake in the recipe should not wait for minutes of embedding.

@@ -26,6 +26,7 @@ class EncoderConfig(Config):
     architecture: str = "compact"
     arguments: dict[str, Any] = Field(default_factory=dict)
     dim: Annotated[int, Field(ge=2, le=4096)] = 128
+    initial: str | None = None  # folder of an earlier training whose encoder this one starts from
 
 
 class BatchConfig(Config):
