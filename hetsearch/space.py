@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from hetsearch.errors import DamagedArtifact, DataError, SpaceMismatch
 from hetsearch.files import atomic_folder, checksums, dump_json, read_json, verify_checksums
@@ -88,7 +88,7 @@ class EmbeddingSpace:
         """Write ``space.json`` and, where there is a classifier, ``classifier.safetensors``."""
         with atomic_folder(folder) as temporary:
             if self.classifier is not None:
-                save_file({"W": self.classifier}, temporary / "classifier.safetensors")
+                (temporary / "classifier.safetensors").write_bytes(save({"W": self.classifier}))
             document = {
                 "schema": SCHEMA,
                 "space": self.id,

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from hetsearch.bundle import WEIGHTS, EncoderCard
 from hetsearch.errors import DamagedArtifact, UsageError
-from hetsearch.files import atomic_path
+from hetsearch.files import write_bytes
 from hetsearch.models.network import EncoderNetwork, build_network
 
 
@@ -28,8 +28,7 @@ def arrays_of(network: EncoderNetwork) -> dict[str, NDArray[Any]]:
 def save_weights(network: EncoderNetwork, folder: Path) -> None:
     """Write ``model.safetensors``."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with atomic_path(folder / WEIGHTS) as temporary:
-        save_file(state, temporary)
+    write_bytes(folder / WEIGHTS, save(state))
 
 
 def load_network(folder: Path, card: EncoderCard) -> EncoderNetwork:
