@@ -4,7 +4,6 @@
 #   bash scripts/quickstart.sh --from-scratch   trains the gallery encoder too: hours on a CPU, minutes on a GPU
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export OMP_WAIT_POLICY=PASSIVE
 
 source scripts/environment.sh "all"
 exec .venv/bin/hetsearch quickstart "$@"

@@ -5,7 +5,6 @@
 #   bash scripts/train_example.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export OMP_WAIT_POLICY=PASSIVE
 source scripts/environment.sh "all"
 PATH="$PWD/.venv/bin:$PATH"
 
