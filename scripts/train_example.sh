@@ -10,6 +10,7 @@ PATH="$PWD/.venv/bin:$PATH"
 
 configs=configs/fashion-mnist
 hetsearch data fetch fashion-mnist
+hetsearch train gallery $configs/gallery-first.yaml --out runs/fashion-mnist-first
 hetsearch train gallery $configs/gallery.yaml --out runs/fashion-mnist
 for seed in 0 1 2; do
   hetsearch train query $configs/query.yaml --space runs/fashion-mnist --out runs/fashion-mnist-query-$seed --seed $seed

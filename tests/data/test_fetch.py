@@ -249,3 +249,20 @@ def test_a_target_that_cannot_be_written(
 def test_an_unknown_name() -> None:
     with pytest.raises(DataError, match=r"no data set 'minst'.*Did you mean 'mnist'\? Known: fashion"):
         fetch("minst")
+
+
+def test_a_machine_without_package_lists_makes_its_own(sliced: Path, bare_machine: Path, programs: Path) -> None:
+    (programs / "kept.deb").write_bytes(deb(tar(installed(sliced), "w:xz"), "xz"))
+    script(
+        programs,
+        "apt-get",
+        f'echo "$@" >> "{programs}/said"; '
+        f'case "$*" in *update) : > "{programs}/lists";; '
+        f'*) [ -e "{programs}/lists" ] || exit 100; "{COPY}" "{programs}/kept.deb" .;; esac',
+    )
+    assert same_files(fetch("fashion-mnist"), sliced)
+    said = (programs / "said").read_text().splitlines()
+    assert said[0] == "download dataset-fashion-mnist"
+    assert "Dir::State::Lists=" in said[1]
+    assert said[1].endswith("update")
+    assert said[2].endswith("download dataset-fashion-mnist")

@@ -55,7 +55,7 @@ def test_classification_by_hand() -> None:
     with torch.no_grad():
         head.weight.copy_(3 * W)  # the length of a row must not matter
     value = terms(Batch(unit([0, 1, 0, 0]), torch.tensor([1])))["loss"]
-    assert float(value) == pytest.approx(-math.log(math.exp(5) / (math.exp(5) + 2)), rel=1e-5)
+    assert value.item() == pytest.approx(-math.log(math.exp(5) / (math.exp(5) + 2)), rel=1e-5)
     np.testing.assert_allclose(head.classifier().detach(), W, atol=1e-6)
 
 
