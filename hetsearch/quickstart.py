@@ -79,7 +79,7 @@ def quickstart(out: Path, zoo: Path, *, from_scratch: bool = False) -> Quickstar
     if from_scratch:
         clock.step("training the gallery encoder, ResNet50V2")
         # Another space: what an earlier run made of the released one must not be taken for it.
-        home = out = _train("gallery", zoo / "gallery-encoder", out / "from-scratch", {})
+        home = out = _train("gallery", zoo / "gallery-encoder", out / "from-scratch", {"encoder.initial": None})
     heavy = load_encoder(home / "gallery-encoder", threads=available_threads())
 
     clock.step("training the query encoder into its space")
