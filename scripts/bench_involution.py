@@ -92,7 +92,7 @@ def _training(layer: nn.Module, x: Tensor, kernels: Tensor) -> Callable[[], obje
 
 
 def _in_onnx_runtime(layer: nn.Module, inputs: tuple[Tensor, Tensor]) -> Callable[[], object]:
-    program = torch.onnx.export(layer, inputs, input_names=["x", "kernels"], dynamo=True, verbose=False)
+    program = torch.onnx.export(layer.eval(), inputs, input_names=["x", "kernels"], dynamo=True, verbose=False)
     assert program is not None
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 def involve(x: Tensor, kernels: Tensor, *, kernel_size: int, groups: int, stride: int = 1) -> Tensor:
     """Apply one kernel a pixel and group: ``Y[k, i, j] = Σ_uv H[⌈kG/C⌉, u, v, i, j] · X[k, i + u, j + v]``.
 
-    The sum runs over shifted views of the padded input, so no ``K²`` times larger unfolded tensor is made: for
-    ``K = 3`` and 7 this is faster than unfolding in training and in ONNX Runtime, and it exports to plain
-    multiplications.
+    The sum runs over shifted views of the padded input, so no ``K²`` times larger unfolded tensor is made, and it
+    exports to plain multiplications: 1.5 to 6 times faster than unfolding in ONNX Runtime, and faster in training but
+    for a single channel (``results/involution.md``, made by ``scripts/bench_involution.py``).
 
     Args:
         x: ``(batch, channels, height, width)``.
@@ -84,7 +84,9 @@ class Involution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(batch, C, H, W)`` → ``(batch, C, ⌈H / stride⌉, ⌈W / stride⌉)``."""
         kernels = self.span(self.reduce(self.pool(x)))
-        return involve(x, kernels, kernel_size=self.kernel_size, groups=self.groups, stride=self.stride)
+        # The gradients of many views of one channel cost more than one unfolded tensor.
+        apply = involve_by_unfolding if self.training and self.channels == 1 else involve
+        return apply(x, kernels, kernel_size=self.kernel_size, groups=self.groups, stride=self.stride)
 
     def applied_macs(self, out_height: int, out_width: int) -> int:
         """Multiplications of applying the kernels, ``K² · C · H · W``, which flop counters miss."""
@@ -92,7 +94,7 @@ class Involution(nn.Module):
 
 
 def involve_by_unfolding(x: Tensor, kernels: Tensor, *, kernel_size: int, groups: int, stride: int = 1) -> Tensor:
-    """The same as :func:`involve`, through ``unfold``: the usual way, kept as its peer in benchmarks and tests."""
+    """The same as :func:`involve`, through ``unfold``: the usual way, and faster in training on a single channel."""
     batch, channels = x.shape[0], x.shape[1]
     height, width = kernels.shape[2], kernels.shape[3]
     patches = F.unfold(x, kernel_size, padding=kernel_size // 2, stride=stride)

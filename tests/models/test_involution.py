@@ -46,6 +46,16 @@ def test_a_layer_makes_its_kernels_from_the_pixels() -> None:
     np.testing.assert_allclose(layer(x).detach().numpy(), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_training_and_inference_apply_the_same_kernels(channels: int) -> None:
+    torch.manual_seed(0)
+    layer = Involution(channels, kernel_size=5).train()
+    x = torch.randn(2, channels, 6, 6)
+    kernels = layer.span(layer.reduce(x))
+    expected = by_loops(x.numpy(), kernels.detach().numpy(), 5, 1, 1)
+    np.testing.assert_allclose(layer(x).detach().numpy(), expected, atol=1e-5)
+
+
 def test_stride_halves_the_map_and_rounds_up() -> None:
     assert Involution(2, stride=2)(torch.randn(2, 2, 7, 8)).shape == (2, 2, 4, 4)
 
