@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +58,9 @@ def test_no_file_of_the_example_names_a_machine() -> None:
     for path in ZOO.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
-            for place in (b"/home/", b"/root/", b"/work/", b"site-packages"):
-                assert place not in content, path
+            assert b"site-packages" not in content, path
+            if path.suffix in (".json", ".md"):  # no absolute path at all
+                assert re.search(rb"(^|[\s\"'=])/\w+/", content) is None, path
 
 
 @pytest.mark.parametrize("name", ["gallery", "query", "free"])

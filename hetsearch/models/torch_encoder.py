@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from hetsearch.models.network import EncoderNetwork
-from hetsearch.preprocess import ImageLike, InputSpec, Pixels, preprocess
-from hetsearch.runtime.onnx_encoder import as_images
+from hetsearch.preprocess import ImageLike, InputSpec, Pixels
+from hetsearch.runtime.onnx_encoder import encode_images
 from hetsearch.space import Embeddings, Vectors
 
 
@@ -31,12 +30,8 @@ class TorchEncoder:
     def encode(
         self, images: ImageLike | Sequence[ImageLike], keys: Sequence[str] | None = None
     ) -> Embeddings:
-        """Preprocess and embed; keys default to "0", "1", …"""
-        several = as_images(images)
-        pixels = [preprocess(image, self.input) for image in several]
-        empty = np.zeros((0, self.input.channels, self.input.size, self.input.size), np.uint8)
-        vectors = self.encode_pixels(np.stack(pixels) if pixels else empty)
-        return Embeddings(vectors, self.space, tuple(keys or map(str, range(len(several)))))
+        """Preprocess and embed; keys default to a path's text, or "0", "1", …"""
+        return encode_images(self, images, keys)
 
     @torch.no_grad()
     def encode_pixels(self, pixels: Pixels) -> Vectors:

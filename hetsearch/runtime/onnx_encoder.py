@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from hetsearch.bundle import ONNX, EncoderCard, read_card
 from hetsearch.errors import DamagedArtifact, DataError, UsageError
 from hetsearch.preprocess import ImageLike, InputSpec, Pixels, preprocess
+from hetsearch.runtime.encoder import Encoder
 from hetsearch.space import Embeddings, Vectors
 
 BATCH = 64  # images in one call: more gains nothing on a CPU and costs memory
@@ -82,13 +83,7 @@ class OnnxEncoder:
             ImageError: a picture cannot be read.
             DataError: there are not as many keys as pictures.
         """
-        many = as_images(images)
-        names = tuple(keys) if keys is not None else tuple(_key(i, image) for i, image in enumerate(many))
-        vectors = np.empty((len(many), self.dim), dtype=np.float32)
-        for start in range(0, len(many), BATCH):
-            batch = [preprocess(image, self.input) for image in many[start : start + BATCH]]
-            vectors[start : start + len(batch)] = self.encode_pixels(np.stack(batch))
-        return Embeddings(vectors, self.space, names)
+        return encode_images(self, images, keys)
 
     def encode_pixels(self, pixels: Pixels) -> Vectors:
         """Embed pictures that are preprocessed.
@@ -143,6 +138,19 @@ def load_encoder(path: str | Path, *, threads: int = 1, verify: bool = True) -> 
     session = _session(folder / ONNX, threads)
     _check_graph(folder / ONNX, session, card)
     return OnnxEncoder(folder, card, session)
+
+
+def encode_images(
+    encoder: Encoder, images: ImageLike | Sequence[ImageLike], keys: Sequence[str] | None = None
+) -> Embeddings:
+    """What every encoder's ``encode`` does around its ``encode_pixels``: read, preprocess, embed in batches, name."""
+    many = as_images(images)
+    names = tuple(keys) if keys is not None else tuple(_key(i, image) for i, image in enumerate(many))
+    vectors = np.empty((len(many), encoder.dim), dtype=np.float32)
+    for start in range(0, len(many), BATCH):
+        batch = [preprocess(image, encoder.input) for image in many[start : start + BATCH]]
+        vectors[start : start + len(batch)] = encoder.encode_pixels(np.stack(batch))
+    return Embeddings(vectors, encoder.space, names)
 
 
 def as_images(images: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
