@@ -1,4 +1,4 @@
-"""The relevant items of ranked rows, one by one: what both average precisions are summed from."""
+"""The relevant items of ranked rows, one by one: what every average precision is summed from."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ class Found(NamedTuple):
 
     rows: NDArray[np.int64]
     ranks: NDArray[np.int64]  # from 0
+    number: NDArray[np.int64]  # relevant items up to and with this rank
     precision: NDArray[np.float64]  # share of relevant items up to and with this rank
     positives: NDArray[np.int64]  # (queries,)
 
@@ -30,4 +31,4 @@ def found_in(relevance: NDArray[np.bool_]) -> Found:
     ranks = np.flatnonzero(np.ascontiguousarray(relevance).ravel()) - rows * relevance.shape[1]
     before = np.cumsum(positives) - positives
     number = np.arange(1, len(rows) + 1) - before[rows]
-    return Found(rows, ranks, number / (ranks + 1), positives)
+    return Found(rows, ranks, number, number / (ranks + 1), positives)

@@ -2,13 +2,7 @@
 
 Order: score descending (inner product in float64, rounded to 9 decimals), then key ascending. An item whose
 key is the query's own is left out by identity, never by dropping the first hit: a twin may come before it.
-
-Score, rank of the key and relevance share one 64-bit integer, so that a plain sort of integers, which NumPy
-does with vector instructions, gives the whole order at once:
-
-    bit 63 … 33   minus the rounded score, in units of 1e-9
-    bit 32 … 1    position of the item in the order of the keys
-    bit 0         1 if the item is relevant
+(trec_eval breaks ties by document id descending; MTEB's ``skip_first_result`` drops the first hit.)
 """
 
 from __future__ import annotations
@@ -21,14 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hetsearch.errors import DataError, UsageError
+from hetsearch.metrics.packing import EXCLUDED, Mark, Plan, places_of, scores_of
 
 Column: TypeAlias = "Sequence[Any] | NDArray[Any]"
-
-_UNIT = 1e9  # scores are compared in steps of 1 / _UNIT
-_SHIFT = 33
-_LAST = np.iinfo(np.int64).max - 1  # sorts behind every real item, and its relevance bit is 0
-_LARGEST_SCORE = 2**30 / _UNIT  # 1.07: unit vectors within their tolerance stay below it
-_BLOCK = 1 << 20  # scores held at once: three arrays of 8 MB, and a single row of a larger gallery
 
 
 @dataclass(frozen=True)
@@ -82,11 +71,7 @@ def ranked_relevance(query: Items, gallery: Items) -> Iterator[tuple[slice, NDAr
     >>> [rows.tolist() for _, rows in ranked_relevance(q, g)]
     [[[False, True, False]]]
     """
-    plan = _Plan.of(query, gallery)
-    for block in plan.blocks():
-        packed = plan.pack(block)
-        packed.sort(axis=1)
-        yield block, (packed & 1).astype(np.bool_)
+    yield from plan_of(query, gallery).ranked()
 
 
 def first_hits(
@@ -114,65 +99,54 @@ def first_hits(
     """
     if k < 1:
         raise UsageError("the number of hits is wrong", observed=k, expected="at least 1")
-    plan = _Plan.of(query, gallery)
-    for block in plan.blocks():
-        packed = plan.pack(block)
+    plan = plan_of(query, gallery)
+    # One more entry, so that the place -1 of an excluded item gives -1.
+    rows = np.append(plan.order, -1)
+    for block, packed in plan.blocks():
         if k < packed.shape[1]:
             packed = np.partition(packed, k - 1, axis=1)[:, :k]
         packed.sort(axis=1)
-        gone = packed == _LAST
-        rank = np.where(gone, 0, (packed >> 1) & 0xFFFFFFFF)
-        order = np.where(gone, -1, plan.order[rank] if len(plan.order) else rank)
-        yield block, order, np.where(gone, np.nan, -(packed >> _SHIFT) / _UNIT)
+        yield block, rows[places_of(packed)], scores_of(packed)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """Both sides as numbers; the gallery in the order of its keys."""
+def plan_of(query: Items, gallery: Items) -> Plan:
+    """What is ranked, relevant and left out, by the labels, keys and groups of both sides.
 
-    order: NDArray[np.int64]  # position in the order of the keys → row of the gallery
-    query_vectors: NDArray[np.float64]
-    gallery_vectors: NDArray[np.float64]
-    query_labels: NDArray[np.int64]
-    gallery_labels: NDArray[np.int64]
-    own: NDArray[np.int64] | None  # position of the item with the query's key, or -1
-    query_groups: NDArray[np.int64] | None
-    gallery_groups: NDArray[np.int64] | None
+    Raises:
+        DataError: see :func:`ranked_relevance`.
+    """
+    order, own = _key_order(query, gallery)
+    mark = _mark_by_columns(query, gallery, order, own)
+    return Plan.of(query.vectors, gallery.vectors, order, mark)
 
-    @classmethod
-    def of(cls, query: Items, gallery: Items) -> _Plan:
-        order, own = _key_order(query, gallery)
-        query_labels, gallery_labels = _codes(query.labels, gallery.labels, "labels")
-        query_groups = gallery_groups = None
-        if (query.groups is None) != (gallery.groups is None):
-            raise DataError("only one side has groups", expected="groups of both sides, or of neither")
-        if query.groups is not None and gallery.groups is not None:
-            query_groups, codes = _codes(query.groups, gallery.groups, "groups")
-            # An item without a group is nobody's neighbour, not the neighbour of all others without one.
-            query_groups[np.asarray(list(query.groups)).astype(str) == ""] = -1
-            gallery_groups = codes[order]
-        q, g = (np.asarray(side.vectors, dtype=np.float64) for side in (query, gallery))
-        _check_scores(q, g)
-        return cls(order, q, g[order], query_labels, gallery_labels[order], own, query_groups, gallery_groups)
 
-    def blocks(self) -> Iterator[slice]:
-        rows = max(1, _BLOCK // max(1, len(self.order)))
-        for start in range(0, len(self.query_vectors), rows):
-            yield slice(start, min(start + rows, len(self.query_vectors)))
+def _mark_by_columns(query: Items, gallery: Items, order: NDArray[np.int64], own: NDArray[np.int64] | None) -> Mark:
+    query_labels, gallery_labels = _codes(query.labels, gallery.labels, "labels")
+    gallery_labels = gallery_labels[order]
+    groups = _group_codes(query, gallery, order)
 
-    def pack(self, block: slice) -> NDArray[np.int64]:
-        scores = self.query_vectors[block] @ self.gallery_vectors.T
-        scores *= -_UNIT
-        packed = np.rint(scores, out=scores).astype(np.int64)
-        packed <<= _SHIFT
-        packed += np.arange(len(self.order), dtype=np.int64) << 1
-        packed += self.query_labels[block, None] == self.gallery_labels
-        if self.own is not None:
-            rows = np.flatnonzero(self.own[block] >= 0)
-            packed[rows, self.own[block][rows]] = _LAST
-        if self.query_groups is not None and self.gallery_groups is not None:
-            packed[self.query_groups[block, None] == self.gallery_groups] = _LAST
-        return packed
+    def mark(packed: NDArray[np.int64], block: slice) -> None:
+        packed += query_labels[block, None] == gallery_labels
+        if own is not None:
+            rows = np.flatnonzero(own[block] >= 0)
+            packed[rows, own[block][rows]] = EXCLUDED
+        if groups is not None:
+            packed[groups[0][block, None] == groups[1]] = EXCLUDED
+
+    return mark
+
+
+def _group_codes(
+    query: Items, gallery: Items, order: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    if query.groups is None and gallery.groups is None:
+        return None
+    if query.groups is None or gallery.groups is None:
+        raise DataError("only one side has groups", expected="groups of both sides, or of neither")
+    query_groups, gallery_groups = _codes(query.groups, gallery.groups, "groups")
+    # An item without a group is nobody's neighbour, not the neighbour of all others without one.
+    query_groups[np.asarray(list(query.groups)).astype(str) == ""] = -1
+    return query_groups, gallery_groups[order]
 
 
 def _key_order(query: Items, gallery: Items) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
@@ -214,20 +188,3 @@ def _codes(query: Column, gallery: Column, what: str) -> tuple[NDArray[np.int64]
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     codes = np.unique(np.concatenate(filled), return_inverse=True)[1].astype(np.int64)
     return codes[: len(sides[0])], codes[len(sides[0]) :]
-
-
-def _check_scores(query: NDArray[np.float64], gallery: NDArray[np.float64]) -> None:
-    if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
-        raise DataError(
-            "vectors of queries and gallery do not fit",
-            observed=f"{query.shape} and {gallery.shape}",
-            expected="(n, dim) and (m, dim)",
-        )
-    longest = [float(np.linalg.norm(side, axis=1).max(initial=0.0)) for side in (query, gallery)]
-    if not longest[0] * longest[1] < _LARGEST_SCORE:  # not >=, so that NaN is refused too
-        raise DataError(
-            "scores are beyond what unit vectors can have",
-            observed=f"norms up to {longest[0]:.4g} and {longest[1]:.4g}",
-            expected="norms of 1",
-            hint="Divide each vector by its norm.",
-        )

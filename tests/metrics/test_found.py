@@ -8,14 +8,14 @@ from hetsearch.metrics.found import found_in
 def test_agrees_with_a_loop_whatever_the_memory_order():
     rows = np.random.default_rng(14).random((9, 13)) < 0.4
     expected = [
-        (row, rank, rows[row, : rank + 1].sum() / (rank + 1))
+        (row, rank, rows[row, : rank + 1].sum(), rows[row, : rank + 1].sum() / (rank + 1))
         for row in range(9)
         for rank in range(13)
         if rows[row, rank]
     ]
     for relevance in (rows, np.asfortranarray(rows)):
         found = found_in(relevance)
-        assert list(zip(found.rows, found.ranks, found.precision, strict=True)) == expected
+        assert list(zip(*found[:4], strict=True)) == expected
         assert found.positives.tolist() == rows.sum(axis=1).tolist()
 
 

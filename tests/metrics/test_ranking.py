@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hetsearch.errors import DataError, UsageError
-from hetsearch.metrics import Items, first_hits, ranked_relevance, ranking
+from hetsearch.metrics import Items, first_hits, packing, ranked_relevance
 
 
 def circle(angles):
@@ -72,7 +72,7 @@ def test_blocks_of_any_size_give_the_same(monkeypatch, block):
     rng = np.random.default_rng(1)
     items = Items(circle(rng.integers(0, 24, 40)), rng.integers(0, 4, 40), np.arange(40))
     whole, hits = relevance_of(items, items), order_of(items, items, 7)
-    monkeypatch.setattr(ranking, "_BLOCK", block)
+    monkeypatch.setattr(packing, "_BLOCK", block)
     np.testing.assert_array_equal(relevance_of(items, items), whole)
     np.testing.assert_array_equal(order_of(items, items, 7), hits)
 
