@@ -18,7 +18,13 @@ Overrides = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 
 
 @app.command
-def gallery(config: Path, *overrides: Overrides, out: Path | None = None) -> None:
+def gallery(
+    config: Path,
+    *overrides: Overrides,
+    out: Path | None = None,
+    compatible_with: Path | None = None,
+    gallery_encoder: Path | None = None,
+) -> None:
     """Train an encoder that defines a space: a gallery encoder, or a free encoder for comparison.
 
     Any key of the configuration can be given as --KEY VALUE (--schedule.epochs 3). An interrupted training resumes
@@ -30,13 +36,21 @@ def gallery(config: Path, *overrides: Overrides, out: Path | None = None) -> Non
         The recipe, YAML.
     out
         Folder of the run; default runs/NAME, NAME being the recipe's.
+    compatible_with
+        An older space: the new encoder's vectors shall be comparable with its vectors.
+    gallery_encoder
+        The older space's gallery encoder; default: gallery-encoder beside it.
     """
     from hetsearch.config import load_config
+    from hetsearch.errors import UsageError
     from hetsearch.training.gallery import train_gallery
     from hetsearch.training.recipe import Recipe
 
+    if gallery_encoder is not None and compatible_with is None:
+        raise UsageError("--gallery-encoder is the older space's", hint="Give --compatible-with SPACE, or neither.")
     recipe = load_config(Recipe, config, overrides)
-    _export(train_gallery(recipe, out or Path("runs") / config.stem))
+    run = out or Path("runs") / config.stem
+    _export(train_gallery(recipe, run, compatible_with=compatible_with, gallery_encoder=gallery_encoder))
 
 
 @app.command
@@ -45,6 +59,7 @@ def query(
     *overrides: Overrides,
     space: Path,
     gallery_encoder: Path | None = None,
+    gallery_vectors: Path | None = None,
     out: Path | None = None,
 ) -> None:
     """Train a query encoder into an existing space, backward-compatible with its gallery encoder.
@@ -60,15 +75,22 @@ def query(
         A space's folder, or one that holds a space/.
     gallery_encoder
         The bundle that gives regression targets; default: gallery-encoder beside the space.
+    gallery_vectors
+        A gallery that holds the training images: its vectors stand in for the gallery encoder.
     out
         Folder of the run; default runs/NAME, NAME being the recipe's.
     """
     from hetsearch.config import load_config
+    from hetsearch.errors import UsageError
     from hetsearch.training.query import train_query
     from hetsearch.training.recipe import Recipe
 
+    if gallery_encoder is not None and gallery_vectors is not None:
+        raise UsageError("--gallery-encoder and --gallery-vectors are two ways to the same", expected="one of them")
     recipe = load_config(Recipe, config, overrides)
-    _export(train_query(recipe, space, out or Path("runs") / config.stem, gallery_encoder=gallery_encoder))
+    run = out or Path("runs") / config.stem
+    trained = train_query(recipe, space, run, gallery_encoder=gallery_encoder, gallery_vectors=gallery_vectors)
+    _export(trained)
 
 
 def _export(trained: Trained) -> None:

@@ -13,6 +13,7 @@ from hetsearch.config import Config, validate
 from hetsearch.errors import ConfigError, nearest
 from hetsearch.models.compact import Compact, CompactArguments
 from hetsearch.models.timm_backbone import TimmArguments, build_timm
+from hetsearch.models.torchvision_backbone import TorchvisionArguments, build_torchvision
 from hetsearch.preprocess import InputSpec
 
 
@@ -51,6 +52,7 @@ def _compact(channels: int, arguments: CompactArguments) -> tuple[nn.Module, int
 ARCHITECTURES: dict[str, tuple[type[Config], Callable[..., tuple[nn.Module, int]]]] = {
     "compact": (CompactArguments, _compact),
     "timm": (TimmArguments, build_timm),
+    "torchvision": (TorchvisionArguments, build_torchvision),
 }
 
 

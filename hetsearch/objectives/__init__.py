@@ -2,26 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from hetsearch.config import validate
 from hetsearch.errors import ConfigError, nearest
-from hetsearch.objectives.base import Batch, Context, Objective, Weighted
+from hetsearch.objectives.base import (
+    CLASSIFIER,
+    KNOWN_CLASSES,
+    LABELS,
+    MEMORY,
+    POSITIVES,
+    TARGETS,
+    Batch,
+    Context,
+    Memory,
+    Objective,
+    Weighted,
+)
+from hetsearch.objectives.class_boundary import ClassBoundary, ClassBoundaryConfig
 from hetsearch.objectives.classification import Classification, ClassificationConfig
+from hetsearch.objectives.codebook import Codebook, CodebookConfig
+from hetsearch.objectives.contextual import Contextual, ContextualConfig
 from hetsearch.objectives.cosine_regression import CosineRegression, CosineRegressionConfig
+from hetsearch.objectives.cross_contrastive import CrossContrastive, CrossContrastiveConfig
+from hetsearch.objectives.d3still import D3still, D3stillConfig
 from hetsearch.objectives.frozen_classifier import FrozenClassifier, FrozenClassifierConfig
+from hetsearch.objectives.l2_regression import L2Regression, L2RegressionConfig
 from hetsearch.objectives.multi_similarity import MultiSimilarity, MultiSimilarityConfig
+from hetsearch.objectives.similarity import Similarity, SimilarityConfig
+from hetsearch.objectives.soft_labels import SoftLabels, SoftLabelsConfig
 
-__all__ = ["OBJECTIVES", "Batch", "Classification", "Context", "Objective", "ObjectiveSum", "check_objectives"]
+__all__ = [
+    "CLASSIFIER",
+    "KNOWN_CLASSES",
+    "LABELS",
+    "MEMORY",
+    "OBJECTIVES",
+    "POSITIVES",
+    "TARGETS",
+    "Batch",
+    "Classification",
+    "Context",
+    "Memory",
+    "Objective",
+    "ObjectiveSum",
+    "check_objectives",
+    "needs_of",
+]
 
-OBJECTIVES: dict[str, tuple[type[Weighted], Callable[..., nn.Module]]] = {
+OBJECTIVES: dict[str, tuple[type[Weighted], Any]] = {  # name → its configuration, and its module (an Objective)
     "classification": (ClassificationConfig, Classification),
     "frozen_classifier": (FrozenClassifierConfig, FrozenClassifier),
     "multi_similarity": (MultiSimilarityConfig, MultiSimilarity),
     "cosine_regression": (CosineRegressionConfig, CosineRegression),
+    "l2_regression": (L2RegressionConfig, L2Regression),
+    "soft_labels": (SoftLabelsConfig, SoftLabels),
+    "similarity": (SimilarityConfig, Similarity),
+    "contextual": (ContextualConfig, Contextual),
+    "d3still": (D3stillConfig, D3still),
+    "codebook": (CodebookConfig, Codebook),
+    "class_boundary": (ClassBoundaryConfig, ClassBoundary),
+    "cross_contrastive": (CrossContrastiveConfig, CrossContrastive),
 }
 
 
@@ -50,7 +94,7 @@ def check_objectives(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Weigh
     """Validate the objectives of a configuration; a weight of 0 leaves the objective out.
 
     Raises:
-        ConfigError: an unknown objective or key, or no objective at all.
+        ConfigError: an unknown objective or key, or no objective with a weight.
     """
     checked = {}
     for name, terms in config.items():
@@ -60,5 +104,18 @@ def check_objectives(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Weigh
         if value.weight:
             checked[name] = value
     if not checked:
-        raise ConfigError("a training needs at least one objective", hint=f"Known: {', '.join(OBJECTIVES)}.")
+        raise ConfigError(
+            "a training needs at least one objective",
+            observed="only weights of 0" if config else "none",
+            hint=f"Known: {', '.join(OBJECTIVES)}.",
+        )
     return checked
+
+
+def needs_of(config: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """What the objectives of a configuration need of the training, each with the first objective that needs it."""
+    found: dict[str, str] = {}
+    for name, terms in check_objectives(config).items():
+        for need in sorted(OBJECTIVES[name][1].needs | terms.extra_needs()):
+            found.setdefault(need, name)
+    return found

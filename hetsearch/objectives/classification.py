@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from hetsearch.objectives.base import Batch, Context, Weighted
+from hetsearch.objectives.base import LABELS, Batch, Context, Weighted
 
 
 class ClassificationConfig(Weighted):
@@ -21,6 +21,8 @@ class ClassificationConfig(Weighted):
 
 class Classification(nn.Module):
     """``CE(s · cos(e, W), y)`` with unit rows in both, as in "NormFace" (Wang et al., 2017), equation 7."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({LABELS})
 
     def __init__(self, config: ClassificationConfig, context: Context) -> None:
         super().__init__()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
-from hetsearch.errors import ConfigError
-from hetsearch.objectives.base import Batch, Context, Weighted
+from hetsearch.objectives.base import TARGETS, Batch, Context, Weighted
 
 
 class CosineRegressionConfig(Weighted):
@@ -19,16 +20,14 @@ class CosineRegression(nn.Module):
     work best for asymmetric testing; there too the frozen side is the stronger one.
     """
 
+    needs: ClassVar[frozenset[str]] = frozenset({TARGETS})
+
     def __init__(self, config: CosineRegressionConfig, context: Context) -> None:
         super().__init__()
 
     def forward(self, batch: Batch) -> Tensor:
         """Mean over the images whose target is known (a row of zeros is not)."""
-        if batch.targets is None:
-            raise ConfigError(
-                "the objective 'cosine_regression' needs the gallery encoder's embeddings",
-                hint="Give --gallery-encoder, or leave the objective out.",
-            )
-        known = batch.targets.any(dim=1)
+        assert batch.targets is not None  # TARGETS is among the needs
+        known = batch.known
         distances = 1 - (batch.embeddings * batch.targets).sum(dim=1)
         return (distances * known).sum() / known.sum().clamp(min=1)

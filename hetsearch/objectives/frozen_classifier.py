@@ -2,45 +2,107 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from hetsearch.errors import ConfigError
-from hetsearch.objectives.base import Batch, Context, Weighted
+from hetsearch.objectives.base import CLASSIFIER, KNOWN_CLASSES, LABELS, MEMORY, Batch, Context, Memory, Weighted
+
+MISSING = -1  # row of a class that takes no part
 
 
 class FrozenClassifierConfig(Weighted):
     """Cross-entropy through the space's frozen, normalised classifier."""
 
-    scale: Annotated[float, Field(gt=0)] | None = None  # None: the scale that W was trained with
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None  # None: the scale that W was trained with
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    margin: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0  # a cosine, taken from the true class's
+    # Classes that the space's classifier lacks: refuse the training, drop their images from the term, or make rows
+    # from the gallery encoder's embeddings.
+    missing: Literal["refuse", "drop", "pseudo"] = "refuse"
+
+    def extra_needs(self) -> frozenset[str]:
+        """A row for each class, or embeddings to make the missing ones from."""
+        if self.missing == "pseudo":
+            return frozenset({MEMORY})
+        return frozenset({KNOWN_CLASSES}) if self.missing == "refuse" else frozenset()
 
 
 class FrozenClassifier(nn.Module):
-    """``CE(s · cos(q, W), y)`` with ``W`` frozen.
+    """``CE(s · (cos(q, W) − m · 1[true class]), y)`` with ``W`` frozen.
 
     Source: "Towards Backward-Compatible Representation Learning" (Shen et al., CVPR 2020), the influence loss. There
     ``W`` belongs to the old, weaker model; here it belongs to the stronger gallery encoder. Its rows are normalised,
-    which by openBCT's own figures is worth more than most later losses.
+    which by openBCT's own figures is worth more than most later losses. The margin is that of "CosFace" (Wang et al.,
+    CVPR 2018), equation 4; the other possibility, an angular one (``cos(θ + m)``, as SSP's HVS has it), is not built.
+
+    A class that ``W`` lacks takes no part, not even as a negative ("drop"), or gets a pseudo-classifier: the normalised
+    mean of the gallery encoder's embeddings of its images ("pseudo"; Shen et al., the synthesised classifier; here
+    only the missing rows are synthesised).
+
+    Raises:
+        ConfigError: no class of the training set has a row, or, for "pseudo", some class has neither row nor images.
     """
 
+    needs: ClassVar[frozenset[str]] = frozenset({LABELS, CLASSIFIER})
     classifier: Tensor
+    row_of: Tensor
 
     def __init__(self, config: FrozenClassifierConfig, context: Context) -> None:
         super().__init__()
-        if context.classifier is None:
-            raise ConfigError(
-                "the objective 'frozen_classifier' needs a space with a classifier",
-                hint="Train with --space, or leave the objective out.",
-            )
+        assert context.classifier is not None  # CLASSIFIER is among the needs
         self.scale = config.scale or context.scale or 16.0
-        self.label_smoothing = config.label_smoothing
-        self.register_buffer("classifier", context.classifier.clone(), persistent=False)
+        self.label_smoothing, self.margin = config.label_smoothing, config.margin
+        rows = context.classifier
+        if config.missing == "pseudo":
+            assert context.memory is not None  # MEMORY is among the extra needs
+            rows = with_pseudo_rows(rows, context.memory)
+        held = rows.any(dim=1)
+        assert held.all() or config.missing != "refuse"  # KNOWN_CLASSES is among the extra needs
+        if not held.any():
+            raise ConfigError(
+                "the space's classifier lacks every class of the training set",
+                hint="Set objectives.frozen_classifier.missing to 'pseudo', or leave the objective out.",
+            )
+        self.register_buffer("classifier", rows[held].clone(), persistent=False)
+        self.register_buffer("row_of", torch.where(held, held.cumsum(dim=0) - 1, MISSING), persistent=False)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Mean over the batch."""
-        logits = self.scale * batch.embeddings @ self.classifier.T
-        return F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
+        """Mean over the images whose class has a row; 0 where none has."""
+        rows = self.row_of[batch.labels]
+        cosines = batch.embeddings @ self.classifier.T
+        if self.margin:
+            cosines = cosines - self.margin * F.one_hot(rows.clamp(min=0), len(self.classifier))
+        total = F.cross_entropy(
+            self.scale * cosines, rows, ignore_index=MISSING, reduction="sum", label_smoothing=self.label_smoothing
+        )
+        return total / (rows != MISSING).sum().clamp(min=1)
+
+
+def with_pseudo_rows(classifier: Tensor, memory: Memory) -> Tensor:
+    """``classifier`` with each row of zeros replaced by the normalised mean of that class's embeddings.
+
+    Args:
+        classifier: ``(classes, dim)``.
+        memory: embeddings with labels.
+
+    Raises:
+        ConfigError: a class has neither a row nor an embedding.
+    """
+    assert memory.labels is not None  # LABELS is among the needs
+    vectors, labels = memory.vectors.to(classifier), memory.labels.to(classifier.device)
+    means = F.normalize(torch.zeros_like(classifier).index_add_(0, labels, vectors), dim=1)
+    missing = ~classifier.any(dim=1)
+    unseen = missing & (torch.bincount(labels, minlength=len(classifier)) == 0)
+    if unseen.any():
+        raise ConfigError(
+            "some classes have neither a row in the space's classifier nor an embedding to make one from",
+            observed=f"{int(unseen.sum())} of {len(classifier)} classes",
+            hint="Embed more of the training images (data.regress), or set objectives.frozen_classifier.missing to "
+            "'drop'.",
+        )
+    return torch.where(missing[:, None], means, classifier)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from pytorch_metric_learning.losses import MultiSimilarityLoss
 from pytorch_metric_learning.miners import MultiSimilarityMiner
 from torch import Tensor, nn
 
-from hetsearch.objectives.base import Batch, Context, Weighted
+from hetsearch.objectives.base import LABELS, POSITIVES, Batch, Context, Weighted
 
 
 class MultiSimilarityConfig(Weighted):
@@ -23,6 +23,8 @@ class MultiSimilarityConfig(Weighted):
 
 class MultiSimilarity(nn.Module):
     """"Multi-Similarity Loss with General Pair Weighting" (Wang et al., CVPR 2019), equations 7, 8 and 15."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({LABELS, POSITIVES})
 
     def __init__(self, config: MultiSimilarityConfig, context: Context) -> None:
         super().__init__()

@@ -2,71 +2,110 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from hetsearch.data.sides import Sides
 from hetsearch.errors import ConfigError
 from hetsearch.files import make_folder
 from hetsearch.models.network import EncoderNetwork, build_network
 from hetsearch.models.torch_encoder import TorchEncoder
 from hetsearch.models.weights import arrays_of
-from hetsearch.objectives import Classification, Context, ObjectiveSum, check_objectives
+from hetsearch.objectives import (
+    CLASSIFIER,
+    MEMORY,
+    TARGETS,
+    Classification,
+    Context,
+    ObjectiveSum,
+    needs_of,
+)
 from hetsearch.space import EmbeddingSpace
 from hetsearch.training.finish import Trained, finish
-from hetsearch.training.images import LabelledPixels, as_tensor, load_splits, retrieval_metrics
+from hetsearch.training.images import LoadedImages, as_training_set, load_splits, retrieval_metrics
 from hetsearch.training.initial import start_from
 from hetsearch.training.loop import Evaluate, fit, make_accelerator
+from hetsearch.training.needs import check_needs
 from hetsearch.training.recipe import Recipe
-from hetsearch.training.task import Task, TrainingSet
+from hetsearch.training.reference import Reference
+from hetsearch.training.task import Task
 
 
-def train_gallery(recipe: Recipe, out: Path) -> Trained:
+def train_gallery(
+    recipe: Recipe, out: Path, *, compatible_with: Path | None = None, gallery_encoder: Path | None = None
+) -> Trained:
     """Train an encoder that defines a space; resumes what is unfinished in ``out``.
 
     Writes ``out/space`` and the encoder bundle ``out/<role>-encoder`` (weights and card; exporting adds ONNX).
 
     Args:
-        recipe: the configuration; it needs the objective ``classification``, whose ``W`` becomes the space's.
+        recipe: the configuration; the ``W`` of its objective ``classification`` becomes the space's. Without that
+            objective the space has no classifier, and query encoders can join it by its embeddings only.
         out: folder of the run.
+        compatible_with: an older space, of the same dimension, whose vectors the new ones shall be comparable with
+            ("Towards Backward-Compatible Representation Learning", Shen et al., CVPR 2020). The recipe needs an
+            objective against it, ``frozen_classifier`` say. The new space records the old one and what was measured.
+        gallery_encoder: the older space's; default ``gallery-encoder`` beside it, if it is there.
 
     Raises:
-        UsageError: nothing can be written into ``out``.
-        ConfigError: the recipe cannot define a space.
-        DataError: a source is missing or has no labels.
+        UsageError: nothing can be written into ``out``, or there is no older space.
+        SpaceMismatch: the older gallery encoder is of another space.
+        ConfigError: the recipe cannot define a space, or not one that is compatible with the older.
+        DataError: a source is missing, or the validation split has no labels.
     """
-    used = check_objectives(recipe.objectives)
-    if "classification" not in used:
-        raise ConfigError("a gallery encoder needs the objective 'classification'", hint="Its W defines the space.")
-    for name in ("frozen_classifier", "cosine_regression"):
-        if name in used:
-            raise ConfigError(
-                f"the objective '{name}' needs a space, and this training defines one",
-                hint="Use it with 'hetsearch train query'.",
-            )
-    make_folder(out)
+    old = None if compatible_with is None else Reference.open(compatible_with, gallery_encoder)
+    _check(recipe, old)
     train, validation = load_splits(recipe)
+    check_needs(recipe, train, old)
+    make_folder(out)
     accelerator = make_accelerator(recipe)
     torch.manual_seed(recipe.seed)
     network = build_network(
         recipe.encoder.architecture, recipe.encoder.arguments, dim=recipe.encoder.dim, spec=recipe.input
     )
-    objectives = ObjectiveSum(recipe.objectives, Context(len(train.classes), recipe.encoder.dim))
-    classification = objectives.terms["classification"]
-    assert isinstance(classification, Classification)  # the registry's
+    targets = None if old is None else old.targets(recipe, train)
+    context = (
+        Context(len(train.classes), recipe.encoder.dim, seed=recipe.seed)
+        if old is None
+        else old.context(recipe, train, targets)
+    )
+    objectives = ObjectiveSum(recipe.objectives, context)
+    classification = classification_of(objectives)
     if recipe.encoder.initial is not None:
         start_from(Path(recipe.encoder.initial), network, classification, train.classes)
     task = Task(network.to(memory_format=torch.channels_last), objectives)
-    images = TrainingSet(as_tensor(train.pixels), as_tensor(train.labels))
-    fitted = fit(task, images, recipe, out=out, evaluate=_homogeneous(validation), accelerator=accelerator)
+    fitted = fit(
+        task,
+        as_training_set(train, targets),
+        recipe,
+        out=out,
+        evaluate=_evaluate(validation, old),
+        accelerator=accelerator,
+        space=None if old is None else old.space.id,
+    )
     space = mint_space(network, classification, train.classes)
+    if old is not None:
+        space = replace(space, compatible_with=(compatibility_record(old, recipe.data.validation, fitted.best),))
     if accelerator.is_main_process:
         space.save(out / "space")
     return finish(network, recipe, fitted, out, role=recipe.role, space=space.id, accelerator=accelerator)
 
 
-def mint_space(network: EncoderNetwork, classification: Classification, classes: tuple[str, ...]) -> EmbeddingSpace:
+def classification_of(objectives: ObjectiveSum) -> Classification | None:
+    """The objective whose classifier defines a space, if it is among them."""
+    found = dict(objectives.terms.items()).get("classification")
+    return found if isinstance(found, Classification) else None
+
+
+def mint_space(
+    network: EncoderNetwork, classification: Classification | None, classes: tuple[str, ...]
+) -> EmbeddingSpace:
     """The space that a trained network and its classifier define."""
+    if classification is None:
+        return EmbeddingSpace.mint(arrays_of(network), dim=network.dim, input_spec=network.spec)
     return EmbeddingSpace.mint(
         arrays_of(network),
         dim=network.dim,
@@ -77,9 +116,64 @@ def mint_space(network: EncoderNetwork, classification: Classification, classes:
     )
 
 
-def _homogeneous(validation: LabelledPixels) -> Evaluate:
+def compatibility_record(old: Reference, data: str, best: dict[str, float]) -> dict[str, Any]:
+    """What a new space says of an older one: M(new, old) against M(old, old) on the validation split, by metric.
+
+    Args:
+        old: the older space.
+        data: name of the validation split.
+        best: what was measured at the best epoch.
+    """
+    record: dict[str, Any] = {"space": old.space.id, "data": data}
+    if "backward_map" not in best:
+        return {**record, "metrics": None, "compatible": None, "reason": "the older gallery encoder was not there"}
+    rows = {"M(new,new)": "", "M(new,old)": "backward_", "M(old,old)": "old_"}
+    numbers = {row: {name: best[prefix + name] for name in ("p@1", "map")} for row, prefix in rows.items()}
+    return {
+        **record,
+        "metrics": numbers,
+        "compatible": {name: numbers["M(new,old)"][name] > numbers["M(old,old)"][name] for name in ("p@1", "map")},
+    }
+
+
+def _check(recipe: Recipe, old: Reference | None) -> None:
+    needs = needs_of(recipe.objectives)
+    if recipe.select_by == "cosine":
+        raise ConfigError("'select_by: cosine' is for query encoders", expected="map or p@1")
+    if recipe.align is not None:
+        raise ConfigError("'align' is for query encoders", observed=recipe.align)
+    against = {need: objective for need, objective in needs.items() if need in (CLASSIFIER, TARGETS, MEMORY)}
+    if old is None:
+        for objective in against.values():
+            raise ConfigError(
+                f"the objective '{objective}' needs a space, and this training defines one",
+                hint="Use it with 'hetsearch train query', or name an older space with --compatible-with.",
+            )
+        return
+    if not against:
+        raise ConfigError(
+            "nothing in the recipe makes the new space compatible with the older one",
+            hint="Add the objective 'frozen_classifier', which needs the older space's classifier.",
+        )
+    if recipe.encoder.dim != old.space.dim:
+        raise ConfigError(
+            "'encoder.dim' is not the older space's", observed=recipe.encoder.dim, expected=old.space.dim
+        )
+
+
+def _evaluate(validation: LoadedImages, old: Reference | None) -> Evaluate:
+    """M(g, g) on the validation split; with an older space M(new, old) and M(old, old) beside it."""
+    sides = Sides.of(validation.images)
+    known: dict[str, Any] = {}
+
     def evaluate(network: EncoderNetwork) -> dict[str, float]:
         vectors = TorchEncoder(network, name="", space="").encode_pixels(validation.pixels)
-        return retrieval_metrics(vectors, vectors, validation.labels)
+        found = retrieval_metrics(vectors, vectors, sides)
+        if old is None or not old.covers(validation):
+            return found
+        if not known:
+            known["vectors"] = old.embed(validation, network.spec)
+            known["metrics"] = retrieval_metrics(known["vectors"], known["vectors"], sides, prefix="old_")
+        return {**found, **retrieval_metrics(vectors, known["vectors"], sides, prefix="backward_"), **known["metrics"]}
 
     return evaluate

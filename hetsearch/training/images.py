@@ -11,26 +11,28 @@ from numpy.typing import NDArray
 from hetsearch import metrics
 from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import load_pixels
+from hetsearch.data.sides import Sides
 from hetsearch.data.sources import open_source
 from hetsearch.errors import DataError
 from hetsearch.preprocess import InputSpec, Pixels
 from hetsearch.space import Vectors
 from hetsearch.training.recipe import Recipe
+from hetsearch.training.task import TrainingSet
 
 
 @dataclass(frozen=True)
-class LabelledPixels:
+class LoadedImages:
     """Images of one split in memory.
 
     Attributes:
         pixels: ``uint8 (n, channels, size, size)``.
-        labels: ``int64 (n,)``, an index into ``classes``.
-        classes: names.
+        labels: ``int64 (n,)``, an index into ``classes``; None where the images have none.
+        classes: names; empty without labels.
         images: where the pixels came from.
     """
 
     pixels: Pixels
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64] | None
     classes: tuple[str, ...]
     images: ImageSet
 
@@ -39,43 +41,37 @@ class LabelledPixels:
         return load_pixels(self.images, spec)
 
 
-def load_splits(recipe: Recipe) -> tuple[LabelledPixels, LabelledPixels]:
+def load_splits(recipe: Recipe) -> tuple[LoadedImages, LoadedImages]:
     """The training and the validation split of a recipe.
 
     Raises:
-        DataError: a source is missing, has no labels, or cannot decide anything: no two validation images share one.
+        DataError: a source is missing, or the validation split cannot decide what the recipe chooses by: it has no
+            labels, or no two of its images share one.
     """
     train = open_source(recipe.data.train)
     validation = open_source(recipe.data.validation)
+    if recipe.data.classes is not None:
+        train = _first_classes(train, recipe.data.classes)
     if recipe.data.limit is not None:
         train = _first_of_each_class(train, recipe.data.limit)
-    if validation.labels is not None and len(validation.classes) == len(validation):
-        raise DataError(
-            f"'{validation.name}' cannot tell which epoch is best",
-            observed=f"{len(validation)} images, each of a class of its own",
-            expected="classes with two images or more",
-        )
+    if recipe.select_by in ("map", "p@1"):
+        _check_decides(validation)
     return _load(train, recipe), _load(validation, recipe)
 
 
-def retrieval_metrics(
-    query: Vectors, gallery: Vectors, labels: NDArray[np.int64], *, prefix: str = ""
-) -> dict[str, float]:
-    """P@1 and mAP, leave-one-out: row i of both sides is the same image.
+def retrieval_metrics(query: Vectors, gallery: Vectors, sides: Sides, *, prefix: str = "") -> dict[str, float]:
+    """P@1 and mAP by the protocol of the images.
 
     Args:
-        query: ``(n, dim)``.
-        gallery: ``(n, dim)``.
-        labels: ``(n,)``.
+        query: ``(n, dim)``, of all images.
+        gallery: ``(n, dim)``, of the same images.
+        sides: who asks and who answers.
         prefix: put before the names.
     """
-    keys = np.arange(len(labels))
-    first = np.full(len(labels), np.nan)
-    average = np.full(len(labels), np.nan)
-    rows = metrics.ranked_relevance(
-        metrics.Items(query, labels, keys=keys), metrics.Items(gallery, labels, keys=keys)
-    )
-    for block, relevance in rows:
+    asking = sides.query(query)
+    first = np.full(len(asking), np.nan)
+    average = np.full(len(asking), np.nan)
+    for block, relevance in metrics.ranked_relevance(asking, sides.gallery(gallery)):
         first[block] = metrics.precision_at_1(relevance)
         average[block] = metrics.average_precision(relevance)
     return {f"{prefix}p@1": float(np.nanmean(first)), f"{prefix}map": float(np.nanmean(average))}
@@ -86,22 +82,52 @@ def as_tensor(array: NDArray[np.generic]) -> torch.Tensor:
     return torch.from_numpy(array)
 
 
-def _load(images: ImageSet, recipe: Recipe) -> LabelledPixels:
+def as_training_set(images: LoadedImages, targets: torch.Tensor | None = None) -> TrainingSet:
+    """The images as tensors; without labels every label is -1."""
+    labels = np.full(len(images.pixels), -1) if images.labels is None else images.labels
+    return TrainingSet(as_tensor(images.pixels), as_tensor(labels), targets)
+
+
+def _check_decides(images: ImageSet) -> None:
     if images.labels is None:
         raise DataError(
             f"'{images.name}' has no labels",
             expected="a label for each image",
-            hint="Put the images into class sub-folders, or add a column 'label' to the manifest.",
+            hint="Put the images into class sub-folders, or add a column 'label' to the manifest; a query encoder can "
+            "also be chosen without labels: select_by: cosine.",
         )
+    if len(images.classes) == len(images):
+        raise DataError(
+            f"'{images.name}' cannot tell which epoch is best",
+            observed=f"{len(images)} images, each of a class of its own",
+            expected="classes with two images or more",
+        )
+
+
+def _load(images: ImageSet, recipe: Recipe) -> LoadedImages:
+    pixels = load_pixels(images, recipe.input)
+    if images.labels is None:
+        return LoadedImages(pixels, None, (), images)
     index = {name: row for row, name in enumerate(images.classes)}
     labels = np.array([index[label] for label in images.labels], dtype=np.int64)
-    return LabelledPixels(load_pixels(images, recipe.input), labels, images.classes, images)
+    return LoadedImages(pixels, labels, images.classes, images)
+
+
+def _first_classes(images: ImageSet, count: int) -> ImageSet:
+    if images.labels is None or count > len(images.classes):
+        raise DataError(
+            f"'{images.name}' has too few classes for 'data.classes'",
+            observed=0 if images.labels is None else len(images.classes),
+            expected=f"at least {count}",
+        )
+    kept = set(images.classes[:count])
+    return images.subset([row for row, label in enumerate(images.labels) if label in kept])
 
 
 def _first_of_each_class(images: ImageSet, limit: int) -> ImageSet:
     taken: dict[str, int] = {}
     chosen = []
-    for position, label in enumerate(images.labels or ()):
+    for position, label in enumerate(images.labels or [""] * len(images)):
         taken[label] = taken.get(label, 0) + 1
         if taken[label] <= limit:
             chosen.append(position)

@@ -16,8 +16,9 @@ class DataConfig(Config):
 
     train: str  # SRC
     validation: str  # SRC; checkpoints are chosen on it
+    classes: Annotated[int, Field(ge=2)] | None = None  # how many of the classes to train on, by name; None is all
     limit: Annotated[int, Field(ge=1)] | None = None  # images of each class to train on; None is all
-    regress: Annotated[int, Field(ge=1)] | None = None  # images with a regression target; None is all
+    regress: Annotated[int, Field(ge=1)] | None = None  # images that the gallery encoder embeds; None is all
 
 
 class EncoderConfig(Config):
@@ -26,7 +27,7 @@ class EncoderConfig(Config):
     architecture: str = "compact"
     arguments: dict[str, Any] = Field(default_factory=dict)
     dim: Annotated[int, Field(ge=2, le=4096)] = 128
-    initial: str | None = None  # folder of an earlier training whose encoder this one starts from
+    initial: str | None = None  # an earlier training's folder, or pretrained weights of the backbone, to start from
 
 
 class BatchConfig(Config):
@@ -81,8 +82,9 @@ class Recipe(Config):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     role: Literal["gallery", "free"] = "gallery"  # of an encoder that defines a space
+    align: Literal["procrustes", "ridge"] | None = None  # of a query encoder: a closed-form map after the training
     precision: Literal["float32", "bf16"] = "float32"
-    select_by: Literal["map", "p@1"] = "map"  # of the validation split
+    select_by: Literal["map", "p@1", "cosine"] = "map"  # of the validation split; cosine: to the gallery's vectors
     seed: Annotated[int, Field(ge=0)] = 0
 
     @field_validator("objectives", mode="before")

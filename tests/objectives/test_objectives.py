@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from hetsearch.errors import ConfigError
-from hetsearch.objectives import OBJECTIVES, Batch, Classification, Context, ObjectiveSum
+from hetsearch.objectives import OBJECTIVES, Batch, Classification, Context, Memory, ObjectiveSum, needs_of
 
 CLASSES, DIM = 3, 4
 
@@ -16,7 +16,11 @@ def unit(*rows: list[float]) -> torch.Tensor:
 
 
 def context(classifier: torch.Tensor | None = None) -> Context:
-    return Context(CLASSES, DIM, classifier, 10.0 if classifier is not None else None)
+    if classifier is None:
+        return Context(CLASSES, DIM)
+    given = batch()
+    assert given.targets is not None
+    return Context(CLASSES, DIM, classifier, 10.0, classifier, Memory(given.targets, given.labels))
 
 
 def batch() -> Batch:
@@ -27,6 +31,8 @@ def batch() -> Batch:
 
 
 W = unit([1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0])
+# Settings for vectors as short as these.
+SETTINGS: dict[str, dict[str, int]] = {"codebook": {"subspaces": 2}}
 
 
 def test_frozen_classifier_by_hand() -> None:
@@ -107,7 +113,7 @@ def test_gradient_descent_on_one_batch_lowers_every_objective(name: str) -> None
     torch.manual_seed(0)
     given = batch()
     raw = given.embeddings.clone().requires_grad_()
-    terms = ObjectiveSum({name: {}}, context(W))
+    terms = ObjectiveSum({name: SETTINGS.get(name, {})}, context(W))
     optimizer = torch.optim.SGD([raw, *terms.parameters()], lr=0.1)
     values = []
     for _ in range(60):
@@ -129,7 +135,7 @@ def test_gradient_descent_on_one_batch_lowers_every_objective(name: str) -> None
         ({"classification": {"weight": float("nan")}}, "finite"),
         ({}, "at least one objective"),
         ({"classification": {"weight": 0}}, "at least one objective"),
-        ({"frozen_classifier": {}}, "needs a space with a classifier"),
+        ({"classification": {"weight": 0}, "multi_similarity": {"weight": 0}}, "only weights of 0"),
     ],
 )
 def test_wrong_objectives_are_refused(config: dict[str, dict[str, float]], message: str) -> None:
@@ -137,7 +143,23 @@ def test_wrong_objectives_are_refused(config: dict[str, dict[str, float]], messa
         ObjectiveSum(config, context())
 
 
-def test_regression_without_targets_is_refused() -> None:
-    given = batch()
-    with pytest.raises(ConfigError, match="--gallery-encoder"):
-        ObjectiveSum({"cosine_regression": {}}, context())(Batch(given.embeddings, given.labels))
+def test_what_is_needed_is_said_with_who_needs_it() -> None:
+    assert needs_of({"frozen_classifier": {}, "multi_similarity": {}, "cosine_regression": {"weight": 0}}) == {
+        "classifier": "frozen_classifier",
+        "known classes": "frozen_classifier",
+        "labels": "frozen_classifier",
+        "positives": "multi_similarity",
+    }
+    assert "memory" in needs_of({"frozen_classifier": {"missing": "pseudo"}})
+    assert "known classes" not in needs_of({"frozen_classifier": {"missing": "drop"}})
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_every_objective_reads_only_what_it_needs(name: str) -> None:
+    given, needs = batch(), needs_of({name: {}})
+    torch.manual_seed(0)
+    terms = ObjectiveSum({name: SETTINGS.get(name, {})}, context(W))
+    labels = given.labels if "labels" in needs else torch.full_like(given.labels, -1)
+    targets = given.targets if "targets" in needs else None
+    value = terms(Batch(given.embeddings, labels, targets))["loss"]
+    assert torch.equal(value, terms(given)["loss"])

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from hetsearch.export import export_bundle
+from hetsearch.training.gallery import train_gallery
 from hetsearch.training.recipe import Recipe
 
 
@@ -30,3 +32,22 @@ def recipe_for(fashion_train_folder: Path, fashion_folder: Path) -> Callable[...
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def space(tmp_path_factory: pytest.TempPathFactory, fashion_train_folder: Path, fashion_folder: Path) -> Path:
+    """A small gallery encoder, trained until it is clearly better than chance, with its space."""
+    out = tmp_path_factory.mktemp("space")
+    recipe = Recipe.model_validate(
+        {
+            "data": {"train": str(fashion_train_folder), "validation": str(fashion_folder)},
+            "input": {"background": 0},
+            "encoder": {"arguments": {"widths": [16, 32, 64]}, "dim": 16},
+            "objectives": {"classification": {}, "multi_similarity": {"weight": 0.5}},
+            "batches": {"size": 40},
+            "optimizer": {"lr": 0.01},
+            "schedule": {"epochs": 8, "evaluate_every": 4},
+        }
+    )
+    export_bundle(train_gallery(recipe, out).bundle)
+    return out

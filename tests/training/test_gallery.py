@@ -36,12 +36,18 @@ def test_a_free_encoder_says_so(tmp_path: Path, recipe_for: MakeRecipe) -> None:
     assert read_card(trained.bundle).role == "free"
 
 
+def test_a_space_without_a_classifier(tmp_path: Path, recipe_for: MakeRecipe) -> None:
+    train_gallery(recipe_for(objectives={"multi_similarity": {}}, schedule={"epochs": 1}), tmp_path)
+    space = EmbeddingSpace.load(tmp_path)
+    assert space.classifier is None
+    assert space.classes == ()
+
+
 @pytest.mark.parametrize(
     ("objectives", "message"),
     [
-        ({"multi_similarity": {}}, "needs the objective 'classification'"),
-        ({"classification": {"weight": 0}, "multi_similarity": {}}, "needs the objective 'classification'"),
         ({"classification": {}, "cosine_regression": {}}, "hetsearch train query"),
+        ({"frozen_classifier": {}, "multi_similarity": {}}, "hetsearch train query"),
     ],
 )
 def test_objectives_that_cannot_define_a_space(
@@ -76,3 +82,47 @@ def test_images_without_labels_are_refused(tmp_path: Path, recipe_for: MakeRecip
         (flat / source.name).write_bytes(source.read_bytes())
     with pytest.raises(DataError, match="no labels"):
         train_gallery(recipe_for(data={"train": str(flat), "validation": str(flat)}), tmp_path / "run")
+
+
+UPGRADE = {"classification": {}, "frozen_classifier": {"weight": 2.0}, "cosine_regression": {"weight": 8.0}}
+
+
+def test_a_new_gallery_encoder_is_compatible_with_an_older_space(
+    tmp_path: Path, recipe_for: MakeRecipe, space: Path
+) -> None:
+    recipe = recipe_for(
+        encoder={"arguments": {"widths": [16, 32, 64]}, "dim": 16},
+        objectives=UPGRADE,
+        schedule={"epochs": 12, "evaluate_every": 4},
+    )
+    trained = train_gallery(recipe, tmp_path, compatible_with=space)
+    new, old = EmbeddingSpace.load(tmp_path), EmbeddingSpace.load(space)
+    assert new.id != old.id
+    (record,) = new.compatible_with
+    assert record["space"] == old.id
+    numbers = record["metrics"]
+    assert numbers["M(new,new)"]["map"] == trained.best["map"]
+    assert record["compatible"]["map"] is (numbers["M(new,old)"]["map"] > numbers["M(old,old)"]["map"])
+    assert numbers["M(new,old)"]["map"] > 0.4  # chance is 0.1
+
+
+def test_an_upgrade_that_cannot_be_compatible_is_refused(
+    tmp_path: Path, recipe_for: MakeRecipe, space: Path
+) -> None:
+    with pytest.raises(ConfigError, match="nothing in the recipe makes the new space compatible"):
+        train_gallery(recipe_for(), tmp_path / "a", compatible_with=space)
+    with pytest.raises(ConfigError, match=r"'encoder\.dim' is not the older space's"):
+        train_gallery(recipe_for(objectives=UPGRADE, encoder={"dim": 8}), tmp_path / "b", compatible_with=space)
+    with pytest.raises(ConfigError, match="--compatible-with"):
+        train_gallery(recipe_for(objectives=UPGRADE), tmp_path / "c")
+
+
+def test_an_older_space_without_its_encoder_is_recorded_without_numbers(
+    tmp_path: Path, recipe_for: MakeRecipe, space: Path
+) -> None:
+    shutil.copytree(space / "space", tmp_path / "alone" / "space")
+    recipe = recipe_for(objectives={"classification": {}, "frozen_classifier": {}}, schedule={"epochs": 1})
+    train_gallery(recipe, tmp_path / "new", compatible_with=tmp_path / "alone")
+    (record,) = EmbeddingSpace.load(tmp_path / "new").compatible_with
+    assert record["compatible"] is None
+    assert "was not there" in record["reason"]

@@ -26,25 +26,6 @@ QUERY = {
 }
 
 
-@pytest.fixture(scope="module")
-def space(tmp_path_factory: pytest.TempPathFactory, fashion_train_folder: Path, fashion_folder: Path) -> Path:
-    """A small gallery encoder, trained until it is clearly better than chance, with its space."""
-    out = tmp_path_factory.mktemp("space")
-    recipe = Recipe.model_validate(
-        {
-            "data": {"train": str(fashion_train_folder), "validation": str(fashion_folder)},
-            "input": {"background": 0},
-            "encoder": {"arguments": {"widths": [16, 32, 64]}, "dim": 16},
-            "objectives": {"classification": {}, "multi_similarity": {"weight": 0.5}},
-            "batches": {"size": 40},
-            "optimizer": {"lr": 0.01},
-            "schedule": {"epochs": 8, "evaluate_every": 4},
-        }
-    )
-    export_bundle(train_gallery(recipe, out).bundle)
-    return out
-
-
 def test_a_query_encoder_joins_the_space(tmp_path: Path, recipe_for: MakeRecipe, space: Path) -> None:
     recipe = recipe_for(objectives=QUERY, schedule={"epochs": 8, "evaluate_every": 4}, select_by="map")
     trained = train_query(recipe, space, tmp_path)
@@ -53,7 +34,7 @@ def test_a_query_encoder_joins_the_space(tmp_path: Path, recipe_for: MakeRecipe,
     assert card.space == read_card(space / "gallery-encoder").space
     # Heterogeneous search works: far above chance, which is 0.1.
     assert trained.best["map"] > 0.4
-    assert set(trained.best) == {"p@1", "map", "homogeneous_p@1", "homogeneous_map", "epoch"}
+    assert set(trained.best) == {"p@1", "map", "homogeneous_p@1", "homogeneous_map", "cosine", "epoch"}
 
 
 def test_an_encoder_without_the_compatibility_terms_does_not_join(
@@ -144,3 +125,22 @@ def test_targets_of_mirror_images_and_of_a_part(space: Path, fashion_test: Any) 
     assert known.sum() == 5
     assert not part[1].any()
     np.testing.assert_allclose(part[0][known], both[0][known], atol=1e-6)
+
+
+def test_an_encoder_is_aligned_after_its_training(tmp_path: Path, recipe_for: MakeRecipe, space: Path) -> None:
+    # Without a term that anchors it, a closed-form map does what training did not.
+    recipe = recipe_for(objectives={"classification": {}}, schedule={"epochs": 4, "evaluate_every": 4})
+    plain = train_query(recipe, space, tmp_path / "plain")
+    aligned = train_query(
+        recipe.model_copy(update={"align": "procrustes"}), space, tmp_path / "aligned", gallery_encoder=None
+    )
+    assert aligned.best["map"] > plain.best["map"] + 0.1
+    # A rotation leaves distances within the encoder as they are.
+    assert aligned.best["homogeneous_map"] == pytest.approx(plain.best["homogeneous_map"], abs=1e-3)
+
+
+def test_aligning_needs_the_gallerys_vectors(tmp_path: Path, recipe_for: MakeRecipe, space: Path) -> None:
+    shutil.copytree(space / "space", tmp_path / "alone" / "space")
+    recipe = recipe_for(objectives={"frozen_classifier": {}}, align="ridge")
+    with pytest.raises(ConfigError, match="'align' needs the gallery encoder"):
+        train_query(recipe, tmp_path / "alone", tmp_path / "q")

@@ -1,0 +1,27 @@
+"""All vectors of a gallery with their keys, for what learns from them or compares them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from hetsearch.gallery.card import EMBEDDINGS, read_card
+from hetsearch.gallery.shards import read_manifest, read_shards
+from hetsearch.space import Embeddings
+
+
+def load_embeddings(gallery: Path) -> Embeddings:
+    """Read the embedding shards of a gallery, each verified, into memory.
+
+    Args:
+        gallery: a gallery folder.
+
+    Raises:
+        UsageError: there is no gallery.
+        DamagedArtifact: a shard is not what its checksum says.
+    """
+    card = read_card(gallery)
+    shards = list(read_shards(gallery / EMBEDDINGS, read_manifest(gallery / EMBEDDINGS)))
+    vectors = np.concatenate([np.empty((0, card.dim), dtype=np.float32), *(shard.vectors for shard in shards)])
+    return Embeddings(vectors, card.space, tuple(key for shard in shards for key in shard.keys))

@@ -1,0 +1,83 @@
+"""What the objectives of a recipe need, checked before minutes of embedding and hours of training."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hetsearch.errors import ConfigError, HetsearchError
+from hetsearch.objectives import CLASSIFIER, KNOWN_CLASSES, LABELS, MEMORY, POSITIVES, TARGETS, needs_of
+from hetsearch.training.images import LoadedImages
+from hetsearch.training.recipe import Recipe
+from hetsearch.training.reference import Reference
+from hetsearch.training.sampling import batches_of_epoch
+
+WAYS_OUT = {
+    LABELS: (
+        "labels of the training images",
+        "Put the images into class sub-folders, add a column 'label' to the manifest, or train with objectives that "
+        "need none (soft_labels, cosine_regression, contextual …).",
+    ),
+    CLASSIFIER: ("a space with a classifier", "Train with --space, or leave the objective out."),
+    TARGETS: (
+        "the gallery encoder's embeddings",
+        "Give --gallery-encoder BUNDLE or --gallery-vectors GALLERY, or leave the objective out.",
+    ),
+    POSITIVES: ("two images of one class in every batch", "Set batches.samples_per_class."),
+}
+
+
+def check_needs(recipe: Recipe, train: LoadedImages, reference: Reference | None = None) -> None:
+    """Refuse a training that lacks something which its objectives need.
+
+    Args:
+        recipe: the configuration.
+        train: the training images.
+        reference: the space that is trained into; None where the training defines one alone.
+
+    Raises:
+        ConfigError: what is missing, for which objective, and the way out.
+    """
+    needs = needs_of(recipe.objectives)
+    for need, objective in needs.items():
+        if need in (LABELS, POSITIVES) and train.labels is None:
+            raise _lacks(objective, LABELS, observed=f"'{train.images.name}' has none")
+        if need == CLASSIFIER and (reference is None or reference.space.classifier is None):
+            raise _lacks(objective, CLASSIFIER)
+        if need in (TARGETS, MEMORY) and (reference is None or not reference.knows_embeddings):
+            raise _lacks(objective, TARGETS)
+    if KNOWN_CLASSES in needs and reference is not None:
+        _check_classes(needs[KNOWN_CLASSES], train, reference)
+    if POSITIVES in needs:
+        _check_positives(needs[POSITIVES], recipe, train)
+    if recipe.data.regress is not None and not {TARGETS, MEMORY} & needs.keys():
+        raise ConfigError("'data.regress' has no use without an objective that needs the gallery encoder's embeddings")
+    if recipe.batches.samples_per_class and train.labels is None:
+        raise ConfigError("'batches.samples_per_class' needs labels", observed=f"'{train.images.name}' has none")
+
+
+def _lacks(objective: str, need: str, observed: str | None = None) -> HetsearchError:
+    what, way_out = WAYS_OUT[need]
+    return ConfigError(f"the objective '{objective}' needs {what}", observed=observed, hint=way_out)
+
+
+def _check_classes(objective: str, train: LoadedImages, reference: Reference) -> None:
+    missing = [name for name in train.classes if name not in reference.space.classes]
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise ConfigError(
+            f"the space's classifier lacks classes of the training set, which the objective '{objective}' needs",
+            observed=", ".join(missing[:5]) + more,
+            expected=f"some of: {', '.join(reference.space.classes[:12])}",
+            hint=f"Set objectives.{objective}.missing to 'pseudo' (rows made from the gallery encoder's embeddings) or "
+            "'drop' (such images are left out of the term).",
+        )
+
+
+def _check_positives(objective: str, recipe: Recipe, train: LoadedImages) -> None:
+    assert train.labels is not None  # POSITIVES implies LABELS, checked before
+    batches = batches_of_epoch(train.labels, recipe.batches, seed=recipe.seed, epoch=0)
+    for number, batch in enumerate(batches, start=1):
+        if len(np.unique(train.labels[batch])) == len(batch):
+            raise _lacks(
+                objective, POSITIVES, observed=f"batch {number} of {len(batches)} has {len(batch)} different classes"
+            )

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hetsearch.errors import ConfigError
+from hetsearch.training.images import load_splits
+from hetsearch.training.needs import check_needs
+from hetsearch.training.recipe import Recipe
+from hetsearch.training.reference import Reference
+
+MakeRecipe = Callable[..., Recipe]
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory: pytest.TempPathFactory, fashion_train_folder: Path) -> Path:
+    """Forty images without labels."""
+    folder = tmp_path_factory.mktemp("flat")
+    for source in sorted(fashion_train_folder.rglob("*.png"))[:40]:
+        shutil.copy(source, folder / f"{source.parent.name}-{source.name}")
+    return folder
+
+
+def check(recipe: Recipe, reference: Reference | None = None) -> None:
+    check_needs(recipe, load_splits(recipe)[0], reference)
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"objectives": {"frozen_classifier": {}}}, "'frozen_classifier' needs a space with a classifier"),
+        ({"objectives": {"cosine_regression": {}}}, "'cosine_regression' needs the gallery encoder's embeddings"),
+        ({"objectives": {"codebook": {}}}, "'codebook' needs the gallery encoder's embeddings"),
+        ({"data": {"regress": 5}}, "'data.regress' has no use"),
+    ],
+)
+def test_what_only_a_space_can_give(recipe_for: MakeRecipe, sections: dict[str, Any], message: str) -> None:
+    recipe = recipe_for()
+    sections = {"data": {**recipe.data.model_dump(), **sections.pop("data", {})}, **sections}
+    with pytest.raises(ConfigError, match=message):
+        check(recipe_for(**sections))
+
+
+def test_an_objective_that_needs_labels_says_so(recipe_for: MakeRecipe, flat: Path, fashion_folder: Path) -> None:
+    data = {"train": str(flat), "validation": str(fashion_folder)}
+    for objectives in ({"classification": {}}, {"multi_similarity": {}}):
+        with pytest.raises(ConfigError, match="needs labels of the training images"):
+            check(recipe_for(data=data, objectives=objectives))
+
+
+def test_balanced_batches_need_labels(recipe_for: MakeRecipe, flat: Path, space: Path, fashion_folder: Path) -> None:
+    recipe = recipe_for(data={"train": str(flat), "validation": str(fashion_folder)}, objectives={"soft_labels": {}})
+    with pytest.raises(ConfigError, match="samples_per_class' needs labels"):
+        check(recipe, Reference.open(space))
+
+
+def test_batches_without_positives_are_refused(recipe_for: MakeRecipe) -> None:
+    # Two images a batch, shuffled: most batches hold two classes.
+    recipe = recipe_for(batches={"size": 2})
+    with pytest.raises(ConfigError, match=r"two images of one class in every batch.*different classes.*samples_per"):
+        check(recipe)
+    check(recipe_for(batches={"size": 20, "samples_per_class": 2}))
+
+
+def test_a_class_that_the_classifier_lacks(
+    tmp_path: Path, recipe_for: MakeRecipe, space: Path, fashion_train_folder: Path
+) -> None:
+    more = tmp_path / "more"
+    shutil.copytree(fashion_train_folder, more)
+    (more / "class-3").rename(more / "hat")
+    data = {"train": str(more), "validation": str(fashion_train_folder)}
+    reference = Reference.open(space)
+    with pytest.raises(ConfigError, match=r"lacks classes.*observed hat.*'pseudo'"):
+        check(recipe_for(data=data, objectives={"frozen_classifier": {}}), reference)
+    for missing in ("pseudo", "drop"):
+        check(recipe_for(data=data, objectives={"frozen_classifier": {"missing": missing}}), reference)
