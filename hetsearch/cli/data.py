@@ -20,10 +20,10 @@ app = App(name="data", help="Get a named set of images, or look at a source.")
 
 @app.command
 def fetch(name: str, *, out: Annotated[Path | None, Parameter(help="Put it into DIR/NAME.")] = None) -> None:
-    """Get a named set (fashion-mnist, mnist), without root, and verify its checksums.
+    """Get a named set (fashion-mnist, mnist, cifar10, emoji), without root, and verify its checksums.
 
     Prints the folder. Without --out it goes to the cache, where every command finds it; with --out DIR, set
-    HETSEARCH_DATA=DIR.
+    HETSEARCH_DATA=DIR. emoji is rendered from npm packages: pip install 'hetsearch[data]'.
 
     Args:
         name: the named set.

@@ -13,6 +13,11 @@ from cyclopts import Parameter
 from hetsearch.cli.console import emit, say, table
 from hetsearch.files import dump_json, make_folder, read_json
 
+GATE_HELP = (
+    "A gate: exit code 4 if this holds, or is undefined, for any query encoder. May be repeated. Figures of the report "
+    "and numbers, compared, joined by and, or, not: 'retention.map < 0.98', 'nfr@1 > 0.02 or compatible.map != true', "
+    "'worst.nfr@1 > 0.1', 'M(q,g).map < baseline.M(q,g).map - 0.005'. An unknown name is answered with the nearest."
+)
 Bundles = Annotated[list[Path], Parameter(consume_multiple=True, negative="")]
 
 
@@ -23,6 +28,17 @@ def evaluate(
     data: Annotated[str, Parameter(help="Labelled images: a folder, a manifest, or NAME:SPLIT.")],
     free: Annotated[Bundles | None, Parameter(help="Free encoders; the first is the baseline.")] = None,
     out: Annotated[Path | None, Parameter(help="Write report.json, CSV and report.html there.")] = None,
+    baseline: Annotated[
+        Path | None, Parameter(help="An older report.json of the same data and space: show the differences.")
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        Parameter(help=GATE_HELP, negative=""),
+    ] = None,
+    verification: Annotated[bool, Parameter(help="Measure TAR at FAR over all pairs too.", negative="")] = False,
+    open_set: Annotated[
+        bool, Parameter(help="Measure TPIR at FPIR too: queries without a relevant item are impostors.", negative="")
+    ] = False,
     json: Annotated[bool, Parameter(help="Print report.json.", negative="")] = False,
 ) -> int:
     """Measure query encoders against a gallery encoder, exactly, and give the verdict.
@@ -31,23 +47,34 @@ def evaluate(
 
     Without roles every image is query and item and its own key is left out; with a manifest's roles, queries
     are searched among the gallery's images. Exit code 3 if an image cannot be read, 4 if a query encoder
-    belongs to another space.
+    belongs to another space or a gate is not met.
+
+    A gate compares figures of the report, joined by and, or, not: --fail-if "retention.map < 0.98" --fail-if
+    "nfr@1 > 0.02 or compatible.map != true" --fail-if "retention.map < baseline.retention.map - 0.005". Every query
+    encoder must pass every gate. A figure that is null makes a gate fail, unless the rest decides or defined(NAME)
+    allows it. Figures: compatible, useful, retention, gain, paragon, M(q,g), M(q,q), M(g,g), M(q*,q*), M(q*,g), each
+    with .p@1, .r@10, .map or .map@r (retention and M also with .low or .high after it: the 95 % interval); nfr@1,
+    pfr@1, nfr@1[CLASS], worst.nfr@1; q.macs, q.params, q.bytes, q.latency_ms; M(q,g).tar@1e-3, M(q,g).tpir@1e-2.
     """
     from hetsearch.data.sources import open_source
     from hetsearch.evaluation import evaluate as measure
     from hetsearch.evaluation import write_evaluation
-    from hetsearch.evaluation.words import HEADER, matrix_table, verdict_lines
+    from hetsearch.evaluation.release import Release, require_gates
+    from hetsearch.evaluation.words import HEADER, asked_lines, matrix_table, verdict_lines
     from hetsearch.runtime import load_encoder
     from hetsearch.runtime.threads import available_threads
 
+    images = open_source(data)
     # The tiny networks gain nothing from a pool of threads; the large one does.
     encoders = [load_encoder(path) for path in query]
     heavy = load_encoder(gallery, threads=available_threads())
     baselines = [(encoder.name, encoder) for encoder in map(load_encoder, free or [])]
-    images = open_source(data)
+    more = {"verification": verification, "open_set": open_set}
+    release = Release.plan(images, heavy.space, fail_if or (), baseline, out=out, **more)
     if out is not None:
         make_folder(out)
-    found = measure(encoders, heavy, images, baselines, command=shlex.join(["hetsearch", *sys.argv[1:]]))
+    command = shlex.join(["hetsearch", *sys.argv[1:]])
+    found = release.judge(measure(encoders, heavy, images, baselines, **more, command=command))
     if out is not None:
         for path in write_evaluation(found, out, images):
             say(f"wrote {path}")
@@ -56,8 +83,9 @@ def evaluate(
         emit(dump_json(document).rstrip())
     else:
         emit(table(matrix_table(found), HEADER))
-        emit("\n".join(["", *verdict_lines(found)]))
+        emit("\n".join(["", *verdict_lines(found), *asked_lines(found)]))
     failures = found.settings["failures"]
     for failure in failures:
         say(f"left out {failure['key']}: {failure['reason']}")
+    require_gates(found.gates or ())
     return 3 if failures else 0

@@ -1,19 +1,25 @@
 """Run encoders over labelled images: matrix, verdict, cost, report. Never imports torch.
 
-From Python: :func:`evaluate` with encoders and images, :func:`evaluate_embeddings` with arrays alone.
+From Python: :func:`evaluate` with encoders and images, :func:`evaluate_embeddings` with arrays alone,
+:func:`compatibility_matrix` with the vectors of any number of encoders, :class:`Release` for gates and baselines.
 """
 
 from hetsearch.evaluation.embeddings import evaluate_embeddings
 from hetsearch.evaluation.evaluate import evaluate
+from hetsearch.evaluation.release import Release, require_gates
 from hetsearch.evaluation.result import (
     METRICS,
     EncoderRow,
     Evaluation,
     Example,
+    FlipRow,
+    GateRow,
     Interval,
     MatrixRow,
+    PointsRow,
     Verdict,
 )
+from hetsearch.evaluation.upgrades import UpgradeMatrix, compatibility_matrix
 from hetsearch.evaluation.write import write_evaluation
 
 __all__ = [
@@ -21,10 +27,17 @@ __all__ = [
     "EncoderRow",
     "Evaluation",
     "Example",
+    "FlipRow",
+    "GateRow",
     "Interval",
     "MatrixRow",
+    "PointsRow",
+    "Release",
+    "UpgradeMatrix",
     "Verdict",
+    "compatibility_matrix",
     "evaluate",
     "evaluate_embeddings",
+    "require_gates",
     "write_evaluation",
 ]

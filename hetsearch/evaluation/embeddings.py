@@ -23,6 +23,8 @@ def evaluate_embeddings(
     query_keys: Column | None = None,
     gallery_keys: Column | None = None,
     ks: Sequence[int] = (1, 10),
+    *,
+    extra: Sequence[str] = (),
 ) -> dict[str, float | int]:
     """Rank the gallery for each query, exactly, and give the mean of each metric.
 
@@ -38,15 +40,17 @@ def evaluate_embeddings(
         query_keys: ``(n,)``.
         gallery_keys: ``(m,)``, unique.
         ks: the k of each ``r@k``: the share of queries with at least one relevant item among the first k.
+        extra: more metrics: ``r-precision``, ``ndcg``, and with a number for k ``map@k`` and ``ndcg@k``.
 
     Returns:
-        ``p@1``, ``r@k`` for each of ``ks``, ``map``, ``map@r`` as fractions, NaN if no query has a positive;
+        ``p@1``, ``r@k`` for each of ``ks``, ``map``, ``map@r`` and ``extra`` as fractions, NaN if no query has a
+        positive;
         ``n_queries``, the queries that were scored; ``n_without_positives``, those that were skipped.
 
     Raises:
         DataError: vectors with another shape, NaN, or a length other than 1; columns that do not match them;
             keys that repeat in the gallery.
-        UsageError: a k below 1.
+        UsageError: a k below 1, or an unknown metric in ``extra``.
 
     >>> vectors = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
     >>> labels, keys = ["cat", "cat", "dog"], [0, 1, 2]
@@ -57,7 +61,8 @@ def evaluate_embeddings(
     query, gallery = _vectors(query, "the query vectors"), _vectors(gallery, "the gallery vectors")
     check_vectors(gallery, gallery.shape[1], what="the gallery vectors")
     check_vectors(query, gallery.shape[1], what="the query vectors")
-    scores = score(Items(query, query_labels, query_keys), Items(gallery, gallery_labels, gallery_keys), ks)
+    asked, items = Items(query, query_labels, query_keys), Items(gallery, gallery_labels, gallery_keys)
+    scores = score(asked, items, ks, extra)
     return {
         **scores.means(),
         "n_queries": scores.n_queries,

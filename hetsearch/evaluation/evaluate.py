@@ -12,15 +12,17 @@ import numpy as np
 
 from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import Failure
+from hetsearch.data.sides import Sides
 from hetsearch.errors import DataError, UsageError
+from hetsearch.evaluation.baseline import listing_of
 from hetsearch.evaluation.cost import cost_of
 from hetsearch.evaluation.examples import pick_examples
 from hetsearch.evaluation.matrix import Pair, matrix_rows, pairs_of, score_pairs
 from hetsearch.evaluation.result import Evaluation, Example, Verdict
 from hetsearch.evaluation.run import CardedEncoder, embed_all
 from hetsearch.evaluation.scores import Scores
-from hetsearch.evaluation.sides import Sides
 from hetsearch.evaluation.verdict import Paragon, judge, paragon_of
+from hetsearch.evaluation.verification import open_set_rows, verification_rows
 from hetsearch.metrics.bootstrap import DRAWS, LEVEL, SEED
 from hetsearch.space import Embeddings, Vectors, require_space
 
@@ -31,6 +33,8 @@ def evaluate(
     images: ImageSet,
     free: Sequence[tuple[str, CardedEncoder]] | None = None,
     *,
+    verification: bool = False,
+    open_set: bool = False,
     progress: bool = True,
     command: str | None = None,
 ) -> Evaluation:
@@ -45,6 +49,8 @@ def evaluate(
         gallery: the gallery encoder.
         images: labelled images.
         free: named free encoders, each of a space of its own; the first is the verdict's M(q*, q*).
+        verification: measure TAR at FAR over all pairs too, of (q, g) and (g, g).
+        open_set: measure TPIR at FPIR too; queries without a relevant item are the probes to reject.
         progress: show bars on stderr, where that is a terminal.
         command: the command line, for the record.
 
@@ -60,6 +66,7 @@ def evaluate(
     encoders = dict(zip(names, [gallery, *queries, *(encoder for _, encoder in free)], strict=True))
     roles = {own: "gallery", **dict.fromkeys(light, "query"), **dict.fromkeys(independent, "free")}
     Sides.of(images)  # wrong labels and roles are told before an hour of embedding, not after
+    listing = listing_of(images)
     vectors, images, failures = embed_all(encoders, images, progress=progress)
     sides = Sides.of(images)
     controls, left_out = _controls(own, independent, vectors)
@@ -72,7 +79,8 @@ def evaluate(
             hint="Each label needs a query and, besides it, an item that is not excluded.",
         )
     paragon = paragon_of(gallery.card, images.name, reference.values)
-    verdicts = _verdicts(own, light, independent, scores, paragon)
+    verdicts = _verdicts(own, light, independent, scores, paragon, sides)
+    cells = [*((name, own) for name in light), (own, own)]
     return Evaluation(
         data=images.name,
         n_queries=reference.n_queries,
@@ -86,7 +94,9 @@ def evaluate(
         embeddings=_query_embeddings(encoders, vectors, sides),
         labels=tuple(sides.labels[sides.query_rows].tolist()),
         examples=_examples(own, light, vectors, sides, scores),
-        settings=_settings(sides, failures, left_out, command),
+        settings=_settings(sides, failures, left_out, listing, command),
+        verification=verification_rows(cells, vectors, sides) if verification else None,
+        open_set=open_set_rows(cells, vectors, sides) if open_set else None,
     )
 
 
@@ -145,8 +155,10 @@ def _verdicts(
     independent: Sequence[str],
     scores: Mapping[Pair, Scores],
     paragon: Paragon,
+    sides: Sides,
 ) -> dict[str, Verdict]:
-    reference = scores[Pair(own, own, "paragon")].values
+    ceiling = scores[Pair(own, own, "paragon")]
+    reference, labels = ceiling.values, sides.labels[sides.query_rows][ceiling.scored]
     baseline = scores[Pair(independent[0], independent[0], "baseline")].values if independent else None
     return {
         name: judge(
@@ -155,6 +167,7 @@ def _verdicts(
             reference,
             paragon,
             baseline,
+            labels,
         )
         for name in light
     }
@@ -185,10 +198,15 @@ def _examples(
 
 
 def _settings(
-    sides: Sides, failures: Sequence[Failure], left_out: Mapping[str, str], command: str | None
+    sides: Sides,
+    failures: Sequence[Failure],
+    left_out: Mapping[str, str],
+    listing: str,
+    command: str | None,
 ) -> dict[str, Any]:
     return {
         "protocol": sides.protocol,
+        "listing": listing,
         "groups_excluded": sides.groups is not None,
         "ties": "score descending, in float64 rounded to 9 decimals, then key ascending",
         "bootstrap": {"draws": DRAWS, "seed": SEED, "level": LEVEL, "over": "queries, paired"},

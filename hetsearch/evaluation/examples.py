@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from hetsearch.data.sides import Sides
 from hetsearch.evaluation.result import Example
-from hetsearch.evaluation.sides import Sides
 from hetsearch.metrics import Items, first_hits
 from hetsearch.space import Vectors
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hetsearch.data.sides import Sides
 from hetsearch.evaluation.result import METRICS, MatrixRow
 from hetsearch.evaluation.scores import Scores, score
-from hetsearch.evaluation.sides import Sides
 from hetsearch.metrics import bootstrap_means, interval
 from hetsearch.space import Vectors
 

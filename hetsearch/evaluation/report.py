@@ -9,6 +9,7 @@ from hetsearch.errors import require_extra
 from hetsearch.evaluation.drawing import ROLES, Picture
 from hetsearch.evaluation.plane import Plane, fit_plane, plane_pictures
 from hetsearch.evaluation.plots import METRIC_NAMES, cost_pictures, human, recall_pictures, swatch
+from hetsearch.evaluation.release import observed
 from hetsearch.evaluation.result import METRICS, Evaluation, MatrixRow
 from hetsearch.evaluation.view import (
     Thumbnail,
@@ -31,6 +32,9 @@ MEANINGS = {
     "baseline": "the small network trained freely, on both sides: what a useful encoder must beat",
     "control": "the free network among vectors that it was never trained for: about chance",
 }
+
+
+CLASSES = 12  # that are shown, those that break most first
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,8 @@ def render_report(evaluation: Evaluation, thumbnail: Thumbnail) -> str:
         rows=rows_of(evaluation, first, thumbnail),
         settings=tuple(flat(evaluation.settings)),
         reasons=reasons_of(evaluation),
+        classes_shown=CLASSES,
+        observed=observed,
     )
 
 

@@ -12,6 +12,8 @@ from hetsearch.space import Embeddings
 
 SCHEMA = 1
 METRICS = ("p@1", "r@10", "map", "map@r")  # the columns of the matrix
+FARS = ("1e-1", "1e-2", "1e-3", "1e-4", "1e-5", "1e-6")  # false accept rates of a verification
+FPIRS = ("1e-1", "1e-2", "1e-3")  # false positive rates of an identification
 
 Interval = tuple[float, float]
 
@@ -49,6 +51,84 @@ class MatrixRow:
 
 
 @dataclass(frozen=True)
+class FlipRow:
+    """Flips at the first hit among the queries of one class, the light query against the gallery encoder's own."""
+
+    n: int  # scored queries of the class
+    nfr_at_1: float  # right by the gallery encoder's query, wrong by the light one
+    pfr_at_1: float  # the other way about
+    reference: float  # P@1 of the gallery encoder's own queries: M(g,g)
+    light: float  # P@1 of the light queries: M(q,g)
+
+    @property
+    def delta(self) -> float:
+        """The difference of the two P@1, which equals PFR - NFR."""
+        return self.light - self.reference
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row of ``report.json``."""
+        return {
+            "n": self.n,
+            "nfr@1": self.nfr_at_1,
+            "pfr@1": self.pfr_at_1,
+            "delta_r@1": self.delta,
+            "M(g,g)": self.reference,
+            "M(q,g)": self.light,
+        }
+
+
+@dataclass(frozen=True)
+class PointsRow:
+    """Working points of one pair of encoders: TAR by FAR, or TPIR by FPIR.
+
+    Attributes:
+        query, gallery: names of the encoders.
+        counts: what was counted, by name.
+        rates: ``tar@1e-3`` and so on; None where there are too few impostors for so small a rate.
+        reached: by the same names, the false rate at the threshold, at most what was asked for.
+        thresholds: by the same names; a score above is accepted, an equal one is not.
+        reasons: by the same names, why a rate is None.
+    """
+
+    query: str
+    gallery: str
+    counts: dict[str, int]
+    rates: dict[str, float | None]
+    reached: dict[str, float | None]
+    thresholds: dict[str, float | None]
+    reasons: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row of ``report.json``."""
+        names = {"query": self.query, "gallery": self.gallery}
+        told = {"false_rates": self.reached, "thresholds": self.thresholds, "reasons": self.reasons}
+        return {**names, **self.counts, **self.rates, **told}
+
+
+@dataclass(frozen=True)
+class GateRow:
+    """What came of one ``--fail-if`` for one query encoder.
+
+    Attributes:
+        expression: as it was given.
+        query: name of the query encoder.
+        met: whether the gate is met; undefined counts as not met.
+        holds: the value of the expression: False where the gate is met, None where undefined.
+        figures: what the expression names.
+        reasons: why a figure is None.
+        wanted: what would have met the gate.
+    """
+
+    expression: str
+    query: str
+    met: bool
+    holds: bool | None
+    figures: dict[str, float | bool | None]
+    reasons: dict[str, str]
+    wanted: str
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What may be claimed of one query encoder. Each dictionary is by metric.
 
@@ -64,6 +144,7 @@ class Verdict:
     pfr_at_1: float
     differences: dict[str, dict[str, Any]] = field(default_factory=dict)  # the paired differences behind it
     reasons: dict[str, str] = field(default_factory=dict)
+    flips: dict[str, FlipRow] = field(default_factory=dict)  # by class
 
     def as_dict(self) -> dict[str, Any]:
         """The verdict of ``report.json``."""
@@ -74,6 +155,8 @@ class Verdict:
             "gain": self.gain,
             "nfr@1": self.nfr_at_1,
             "pfr@1": self.pfr_at_1,
+            "delta_r@1": self.pfr_at_1 - self.nfr_at_1,
+            "flips": {label: row.as_dict() for label, row in self.flips.items()},
             "differences": self.differences,
             "reasons": self.reasons,
         }
@@ -106,6 +189,10 @@ class Evaluation:
         labels: label of each of those rows.
         examples: by query encoder: queries with their hits, failures included.
         settings: protocol, seed of the bootstrap, versions, machine, command.
+        verification: TAR at FAR of (q, g) and (g, g); None where it was not asked for.
+        open_set: TPIR at FPIR of the same; None where it was not asked for.
+        baseline: the differences to an older report; None where none was given.
+        gates: what came of each ``--fail-if``; None where none was given.
     """
 
     data: str
@@ -121,10 +208,20 @@ class Evaluation:
     labels: tuple[str, ...]
     examples: dict[str, tuple[Example, ...]]
     settings: dict[str, Any] = field(default_factory=dict)
+    verification: tuple[PointsRow, ...] | None = None
+    open_set: tuple[PointsRow, ...] | None = None
+    baseline: dict[str, Any] | None = None
+    gates: tuple[GateRow, ...] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """``report.json``, but for the checksums of the files beside it, which writing adds."""
         verdicts = {name: verdict.as_dict() for name, verdict in self.verdicts.items()}
+        asked = {
+            "verification": self.verification and [row.as_dict() for row in self.verification],
+            "open_set": self.open_set and [row.as_dict() for row in self.open_set],
+            "baseline": self.baseline,
+            "gates": self.gates and [vars(row) for row in self.gates],
+        }
         return {
             "schema": SCHEMA,
             "space": next((row.space for row in self.encoders.values() if row.role == "gallery"), None),
@@ -137,5 +234,6 @@ class Evaluation:
             "paragon": self.paragon,
             "verdicts": verdicts,
             "verdict": next(iter(verdicts.values()), None),
+            **{name: table for name, table in asked.items() if table is not None},
             "settings": self.settings,
         }

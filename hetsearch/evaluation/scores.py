@@ -9,12 +9,15 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hetsearch.errors import UsageError
+from hetsearch.errors import UsageError, nearest
 from hetsearch.metrics import (
     Items,
     average_precision,
+    average_precision_at_k,
     average_precision_at_r,
+    ndcg,
     precision_at_1,
+    r_precision,
     ranked_relevance,
     recall_at_each_k,
     recall_at_k,
@@ -23,6 +26,14 @@ from hetsearch.metrics import (
 CURVE = 100  # longest k of the recall curve
 
 PerQuery: TypeAlias = "dict[str, NDArray[np.float64]]"
+Metric: TypeAlias = "Callable[[NDArray[np.bool_]], NDArray[np.float64]]"
+
+# Metrics beyond the contract's, by name; those of the second kind are named with their k, as map@100.
+EXTRAS: dict[str, Metric] = {"r-precision": r_precision, "ndcg": ndcg}
+EXTRAS_AT: dict[str, Callable[[NDArray[np.bool_], int], NDArray[np.float64]]] = {
+    "map": average_precision_at_k,
+    "ndcg": ndcg,
+}
 
 
 @dataclass(frozen=True)
@@ -51,19 +62,20 @@ class Scores:
         return {name: float(row.mean()) if len(row) else float("nan") for name, row in self.values.items()}
 
 
-def score(query: Items, gallery: Items, ks: Sequence[int] = (1, 10)) -> Scores:
+def score(query: Items, gallery: Items, ks: Sequence[int] = (1, 10), extra: Sequence[str] = ()) -> Scores:
     """Rank the gallery for each query and compute every metric, a block of queries at a time.
 
     Args:
         query: the queries.
         gallery: the items.
         ks: the k of each ``r@k``.
+        extra: more metrics: ``r-precision``, ``ndcg``, ``ndcg@k``, ``map@k``.
 
     Raises:
-        UsageError: a k that is no whole number of at least 1.
+        UsageError: a k that is no whole number of at least 1, or an unknown metric.
         DataError: see :func:`hetsearch.metrics.ranked_relevance`.
     """
-    metrics = _metrics(ks)
+    metrics = {**_metrics(ks), **{name: _extra(name) for name in extra}}
     length = max(1, min(CURVE, len(gallery)))
     parts: dict[str, list[NDArray[np.float64]]] = {name: [np.empty(0)] for name in metrics}
     has_positives: list[NDArray[np.bool_]] = [np.empty(0, dtype=np.bool_)]
@@ -81,7 +93,7 @@ def score(query: Items, gallery: Items, ks: Sequence[int] = (1, 10)) -> Scores:
     return Scores(values, scored, len(query) - len(scored), curve)
 
 
-def _metrics(ks: Sequence[int]) -> dict[str, Callable[[NDArray[np.bool_]], NDArray[np.float64]]]:
+def _metrics(ks: Sequence[int]) -> dict[str, Metric]:
     for k in ks:
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
             raise UsageError("a k of r@k is wrong", observed=repr(k), expected="a whole number, at least 1")
@@ -89,5 +101,17 @@ def _metrics(ks: Sequence[int]) -> dict[str, Callable[[NDArray[np.bool_]], NDArr
     return {"p@1": precision_at_1, **recalls, "map": average_precision, "map@r": average_precision_at_r}
 
 
-def _recall_at(k: int) -> Callable[[NDArray[np.bool_]], NDArray[np.float64]]:
+def _recall_at(k: int) -> Metric:
     return lambda relevance: recall_at_k(relevance, k)
+
+
+def _extra(name: str) -> Metric:
+    if name in EXTRAS:
+        return EXTRAS[name]
+    family, _, k = name.partition("@")
+    # Digits of other scripts are digits too, and int reads them; the name would be another one then.
+    if family in EXTRAS_AT and k.isascii() and k.isdigit() and not k.startswith("0"):
+        metric, cut = EXTRAS_AT[family], int(k)
+        return lambda relevance: metric(relevance, cut)
+    known = [*EXTRAS, *(f"{family}@k" for family in EXTRAS_AT)]
+    raise UsageError("an extra metric is unknown", observed=f"'{name}'", hint=nearest(name, known))

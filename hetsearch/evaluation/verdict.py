@@ -7,11 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hetsearch.bundle import EncoderCard
-from hetsearch.evaluation.result import METRICS, Verdict
+from hetsearch.evaluation.result import METRICS, FlipRow, Verdict
 from hetsearch.evaluation.scores import PerQuery
-from hetsearch.metrics import bootstrap_means, flip_rates, interval, mean_interval, ratio_interval
+from hetsearch.metrics import (
+    bootstrap_means,
+    flip_rates,
+    flip_rates_by_class,
+    interval,
+    mean_interval,
+    ratio_interval,
+)
+from hetsearch.metrics.ranking import Column
 
 NO_FREE = "no free encoder was given (--free), so there is no M(q*,q*) to compare with"
 
@@ -62,7 +71,12 @@ def paragon_of(card: EncoderCard, data: str, own: PerQuery) -> Paragon:
 
 
 def judge(
-    light: PerQuery, own: PerQuery, reference: PerQuery, paragon: Paragon, free: PerQuery | None
+    light: PerQuery,
+    own: PerQuery,
+    reference: PerQuery,
+    paragon: Paragon,
+    free: PerQuery | None,
+    labels: Column | None = None,
 ) -> Verdict:
     """The verdict of one query encoder.
 
@@ -72,6 +86,7 @@ def judge(
         reference: M(g, g) as measured, the same queries: what the flips are counted against.
         paragon: the denominator of retention.
         free: M(q*, q*), the same queries, or None without a free encoder.
+        labels: the class of each query, for the flips by class; None leaves those out.
     """
     reasons: dict[str, str] = {}
     compatible, differences = _claim("compatible", "M(q,g) - M(q,q)", light, own, reasons)
@@ -94,7 +109,27 @@ def judge(
         pfr_at_1=flips.positive,
         differences=compared,
         reasons=reasons,
+        flips={} if labels is None else flips_by_class(reference["p@1"], light["p@1"], labels),
     )
+
+
+def flips_by_class(reference: NDArray[np.float64], light: NDArray[np.float64], labels: Column) -> dict[str, FlipRow]:
+    """Flips of each class, those that break most first.
+
+    Args:
+        reference: ``(n_queries,)``, 1 where the gallery encoder's own query finds a right first hit, else 0.
+        light: ``(n_queries,)``, the same of the light query.
+        labels: ``(n_queries,)``.
+
+    Raises:
+        DataError: see :func:`hetsearch.metrics.flip_rates_by_class`.
+    """
+    column = np.asarray(labels)
+    rows = []
+    for label, flips in flip_rates_by_class(reference, light, column).items():
+        before, now = (float(side[column == label].mean()) for side in (reference, light))
+        rows.append((str(label), FlipRow(flips.queries, flips.negative, flips.positive, before, now)))
+    return dict(sorted(rows, key=lambda row: (-row[1].nfr_at_1, row[1].delta, row[0])))
 
 
 def _claim(

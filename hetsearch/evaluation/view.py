@@ -153,6 +153,8 @@ def reasons_of(evaluation: Evaluation) -> tuple[tuple[str, str], ...]:
     for name, encoder in evaluation.encoders.items():
         if encoder.latency_ms is None:
             found.append((f"{name}: latency", "not measured: there is no ONNX file to time"))
+    for row in (*(evaluation.verification or ()), *(evaluation.open_set or ())):
+        found += [(f"{row.query} → {row.gallery}: {point}", reason) for point, reason in row.reasons.items()]
     return tuple(found)
 
 

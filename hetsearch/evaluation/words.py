@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from hetsearch.evaluation.result import METRICS, EncoderRow, Evaluation, MatrixRow, Verdict
+from collections.abc import Iterator
+from typing import Any
+
+from hetsearch.evaluation.release import observed
+from hetsearch.evaluation.result import METRICS, EncoderRow, Evaluation, MatrixRow, PointsRow, Verdict
 
 SPOKEN = ("map", "p@1")  # the metrics whose verdict is put into words
+WORST = 3  # classes that are named
 HEADER = ["query", "gallery", "", *METRICS]
 
 _ANSWER = {True: "yes", False: "no", None: "open"}
@@ -33,7 +38,62 @@ def verdict_lines(evaluation: Evaluation) -> list[str]:
             f"  flips at 1 against the gallery encoder's own query: {verdict.nfr_at_1:.2%} of queries broken "
             f"(nfr@1), {verdict.pfr_at_1:.2%} mended (pfr@1)"
         )
+        lines += _worst(verdict)
         lines.append(_cost(evaluation.encoders[name], evaluation.encoders[gallery]))
+    return lines
+
+
+def asked_lines(evaluation: Evaluation) -> list[str]:
+    """What was asked for besides: verification, open set, differences to a baseline, gates."""
+    lines: list[str] = []
+    for title, rows in (("verification", evaluation.verification), ("open set", evaluation.open_set)):
+        for row in rows or ():
+            lines += ["", f"{title}, queries by {row.query}, items by {row.gallery}:", *_points(row)]
+    if evaluation.baseline is not None:
+        lines += _baseline(evaluation.baseline)
+    if evaluation.gates:
+        lines += ["", "gates:"]
+        words = {True: "holds", False: "does not hold", None: "is undefined"}
+        for gate in evaluation.gates:
+            answer = "met    " if gate.met else "NOT MET"
+            lines.append(f"  {answer} {gate.query}: '{gate.expression}' {words[gate.holds]}; {observed(gate)}")
+    return lines
+
+
+def _worst(verdict: Verdict) -> list[str]:
+    broken = [(label, row) for label, row in verdict.flips.items() if row.nfr_at_1 > 0][:WORST]
+    if len(verdict.flips) < 2 or not broken:
+        return []
+    told = (f"{label} {row.nfr_at_1:.2%} of {row.n:,} (difference {row.delta:+.2%})" for label, row in broken)
+    return [f"  broken most, by class: {'; '.join(told)}"]
+
+
+def _points(row: PointsRow) -> Iterator[str]:
+    yield "  " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in row.counts.items())
+    for name, rate in row.rates.items():
+        if rate is None:
+            yield f"  {name} undefined: {row.reasons[name]}"
+        else:
+            yield f"  {name} {rate:.4f}, at scores above {row.thresholds[name]:.4f}"
+
+
+def _baseline(section: dict[str, Any]) -> list[str]:
+    lines = ["", f"against the baseline {section['path']}:"]
+    for query, compared in section["queries"].items():
+        lines.append(f"  {query}, then {compared['compared_with']}:")
+        both = ("baseline", "now")
+        known = {
+            name: pair for name, pair in compared["figures"].items() if all(pair[when] is not None for when in both)
+        }
+        for name, pair in known.items():
+            if pair["difference"] is None:
+                before, now = (str(pair[when]).lower() for when in both)
+                lines.append(f"    {name:<15} {before} → {now}")
+            else:
+                lines.append(f"    {name:<15} {pair['baseline']:.4f} → {pair['now']:.4f}  {pair['difference']:+.4f}")
+        if not known:
+            why = next(iter(compared["reasons"].values()), "no figure is defined")
+            lines.append(f"    nothing can be compared: {why}")
     return lines
 
 

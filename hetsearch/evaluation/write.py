@@ -18,6 +18,7 @@ from hetsearch.files import make_folder, sha256_of, write_json, write_text
 from hetsearch.preprocess import InputSpec, open_image, to_pixels
 
 THUMBNAIL = 56  # side, pixels
+_ASKED = ("verification.csv", "open_set.csv")  # tables that only some evaluations have
 
 
 def write_evaluation(evaluation: Evaluation, out: Path, images: ImageSet | None = None) -> tuple[Path, ...]:
@@ -39,7 +40,11 @@ def write_evaluation(evaluation: Evaluation, out: Path, images: ImageSet | None 
     """
     make_folder(out)
     written: list[Path] = []
-    for name, rows in _tables(evaluation).items():
+    tables = _tables(evaluation)
+    for name in _ASKED:
+        if name not in tables:
+            (out / name).unlink(missing_ok=True)  # of an older evaluation
+    for name, rows in tables.items():
         written.append(out / name)
         write_text(written[-1], rows)
     page = out / "report.html"
@@ -98,10 +103,15 @@ def _tables(evaluation: Evaluation) -> dict[str, str]:
         for name, row in evaluation.encoders.items()
     ]
     verdicts = [
-        [name, m, verdict.compatible[m], verdict.useful[m], verdict.retention[m], verdict.gain[m], *flips]
+        [name, m, verdict.compatible[m], verdict.useful[m], verdict.retention[m], verdict.gain[m], *overall]
         for name, verdict in evaluation.verdicts.items()
-        for flips in [(verdict.nfr_at_1, verdict.pfr_at_1)]
+        for overall in [(verdict.nfr_at_1, verdict.pfr_at_1)]
         for m in METRICS
+    ]
+    flips = [
+        [name, label, *row.as_dict().values()]
+        for name, verdict in evaluation.verdicts.items()
+        for label, row in verdict.flips.items()
     ]
     recall = [
         [query, gallery, k, value]
@@ -113,8 +123,24 @@ def _tables(evaluation: Evaluation) -> dict[str, str]:
         "matrix.csv": _csv(matrix_header, matrix),
         "encoders.csv": _csv(encoder_header, encoders),
         "verdicts.csv": _csv(verdict_header, verdicts),
+        "flips.csv": _csv(["query", "class", "n", "nfr@1", "pfr@1", "delta_r@1", "M(g,g)", "M(q,g)"], flips),
         "recall.csv": _csv(["query", "gallery", "k", "recall"], recall),
+        **_points_tables(evaluation),
     }
+
+
+def _points_tables(evaluation: Evaluation) -> dict[str, str]:
+    header = ["query", "gallery", "point", "rate", "false_rate", "threshold", "reason"]
+    tables = {}
+    for name, points in zip(_ASKED, (evaluation.verification, evaluation.open_set), strict=True):
+        if points is not None:
+            rows = [
+                [row.query, row.gallery, point, rate, row.reached[point], row.thresholds[point], row.reasons.get(point)]
+                for row in points
+                for point, rate in row.rates.items()
+            ]
+            tables[name] = _csv(header, rows)
+    return tables
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from hetsearch.bundle import EncoderCard
-from hetsearch.data.images import ImageSet
 from hetsearch.preprocess import InputSpec
 
 SPEC = InputSpec(size=8, channels=1)
@@ -63,31 +62,10 @@ def _encoder(
     return FakeEncoder(name, card, (shared + noise * own) * (np.arange(dim) < used))
 
 
-def _images(n=60, *, classes=4, roles=None, groups=None, broken=(), name="fake:test", labels=None):
-    rng = np.random.default_rng(21)
-    kinds = np.arange(n) % classes
-    prototypes = rng.integers(60, 196, size=(classes, 8, 8))
-    pixels = np.clip(prototypes[kinds] + rng.normal(scale=55, size=(n, 8, 8)), 0, 255).astype(np.uint8)
-    return ImageSet(
-        name=name,
-        keys=tuple(f"image {i:03d}" for i in range(n)),
-        read=lambda i: b"" if i in broken else pixels[i],
-        labels=tuple(f"class {kind}" for kind in kinds) if labels is None else labels,
-        roles=roles,
-        groups=groups,
-    )
-
-
 @pytest.fixture
 def make_encoder():
     """An encoder; equal seeds share most of their matrix, as encoders of one space do."""
     return _encoder
-
-
-@pytest.fixture
-def make_images():
-    """Noisy pictures of ``classes`` classes, in turn; ``broken`` ones cannot be read."""
-    return _images
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from cyclopts import App
 
 from hetsearch.cli.evaluate import evaluate
-from hetsearch.errors import SpaceMismatch
+from hetsearch.errors import GateNotMet, SpaceMismatch, UsageError
 
 
 @pytest.fixture
@@ -78,6 +78,65 @@ def test_another_space_gives_4(run):
     with pytest.raises(SpaceMismatch, match="belong to different spaces") as error:
         run("--query", "zoo/free-encoder", *PLAIN[2:])
     assert error.value.exit_code == 4
+
+
+def test_a_gate_that_is_met_changes_nothing(run, capsys):
+    assert run(*PLAIN, "--fail-if", "retention.map < 0.01", "--fail-if", "nfr@1 > 0.9 or worst.nfr@1 > 1") == 0
+    told = capsys.readouterr().out
+    assert "met     query-encoder: 'retention.map < 0.01' does not hold; retention.map " in told
+    assert "NOT MET" not in told
+
+
+def test_a_gate_that_is_not_met_gives_4_after_the_report(run, capsys, tmp_path):
+    with pytest.raises(GateNotMet, match=r"'nfr@1 < 1' is not met by 'query-encoder'.*expected nfr@1 >= 1") as error:
+        run(*PLAIN, "--fail-if", "nfr@1 < 1", "--out", str(tmp_path), "--json")
+    assert error.value.exit_code == 4
+    document = json.loads(capsys.readouterr().out)
+    assert document == json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert document["gates"][0]["met"] is False
+    assert "What it was held against" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_gate_on_an_undefined_figure_gives_4_with_the_reason(run):
+    with pytest.raises(GateNotMet, match=r"gain\.map undefined \(no free encoder was given"):
+        run(*PLAIN, "--fail-if", "gain.map < 0.1")
+
+
+def test_what_cannot_work_is_told_before_anything_is_embedded(run, tmp_path, query_encoder, gallery_encoder):
+    for words, message in (
+        (("--fail-if", "retention.mapp < 1"), "Nearest known: 'retention.map'"),
+        (("--fail-if", "nfr@1[class 9] > 0"), r"'nfr@1\[class 0\]'"),
+        (("--baseline", str(tmp_path)), "is not an evaluation report"),
+    ):
+        with pytest.raises(UsageError, match=message) as error:
+            run(*PLAIN, *words)
+        assert error.value.exit_code == 2
+    assert query_encoder.seen == gallery_encoder.seen == 0
+
+
+def test_against_a_baseline(run, capsys, tmp_path):
+    assert run(*PLAIN, "--out", str(tmp_path)) == 0
+    capsys.readouterr()
+    report = tmp_path / "report.json"
+    assert run(*PLAIN, "--baseline", str(report), "--fail-if", "nfr@1 > baseline.nfr@1") == 0
+    told = capsys.readouterr().out
+    assert f"against the baseline {report}:" in told
+    assert "+0.0000" in told
+    assert run(*PLAIN, "--baseline", str(report), "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["baseline"]["queries"]["query-encoder"]["figures"]["retention.map"]["difference"] == 0
+
+
+def test_verification_and_open_set_are_opt_in(run, capsys, make_images):
+    labels = tuple(f"alone {row}" if row < 12 else f"class {row % 4}" for row in range(60))
+    words = ("--verification", "--open-set", "--fail-if", "M(q,g).tar@1e-1 < 0 or M(q,g).tpir@1e-1 < 0")
+    assert run(*PLAIN, *words, images=make_images(labels=labels)) == 0
+    told = capsys.readouterr().out
+    assert "verification, queries by query-encoder, items by gallery-encoder:" in told
+    assert "tar@1e-6 undefined: " in told
+    assert "48 mated probes, 12 non mated probes" in told
+    assert run(*PLAIN, "--json", images=make_images(labels=labels)) == 0
+    assert "verification" not in json.loads(capsys.readouterr().out)
 
 
 def test_the_help_says_that_gallery_names_an_encoder(run, capsys):

@@ -62,6 +62,28 @@ def test_agrees_with_plain_loops(seed, decimals):
     assert ours == pytest.approx(expected, abs=1e-12)
 
 
+def test_extra_metrics_by_hand():
+    # Ranking of the one query: a b a b a; three items of its label.
+    gallery = np.array([[np.cos(t), np.sin(t)] for t in (0.1, 0.2, 0.3, 0.4, 0.5)])
+    labels = ["a", "b", "a", "b", "a"]
+    found = evaluate_embeddings(
+        np.array([[1.0, 0.0]]), gallery, ["a"], labels, extra=("r-precision", "map@2", "map@9", "ndcg@1", "ndcg")
+    )
+    assert list(found)[5:10] == ["r-precision", "map@2", "map@9", "ndcg@1", "ndcg"]
+    assert found["r-precision"] == pytest.approx(2 / 3)
+    assert found["map@2"] == pytest.approx(1 / 2)
+    assert found["map@9"] == pytest.approx(found["map"])
+    assert found["ndcg@1"] == 1.0
+    ideal = 1 + 1 / np.log2(3) + 1 / 2
+    assert found["ndcg"] == pytest.approx((1 + 1 / 2 + 1 / np.log2(6)) / ideal)
+
+
+@pytest.mark.parametrize("name", ["map@0", "map@", "mapp", "ndcg@1.5", "r-precision@3", "map@²", "map@-1"])
+def test_an_unknown_extra_metric(name):
+    with pytest.raises(UsageError, match=r"an extra metric is unknown: observed '.*Known: map@k, ndcg, ndcg@k"):
+        evaluate_embeddings(np.eye(2), np.eye(2), [0, 1], [0, 1], extra=(name,))
+
+
 def test_map_is_scikit_learns_without_ties():
     rng = np.random.default_rng(5)
     query, gallery = unit(rng, 20, 8), unit(rng, 50, 8)

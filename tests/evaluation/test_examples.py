@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from hetsearch.data.sides import Sides
 from hetsearch.evaluation.examples import pick_examples
 from hetsearch.evaluation.scores import score
-from hetsearch.evaluation.sides import Sides
 
 
 @pytest.fixture

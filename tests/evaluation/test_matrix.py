@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hetsearch.data.sides import Sides
 from hetsearch.evaluation.matrix import Pair, matrix_rows, pairs_of, score_pairs
 from hetsearch.evaluation.result import METRICS
-from hetsearch.evaluation.sides import Sides
 from hetsearch.metrics import mean_interval
 
 

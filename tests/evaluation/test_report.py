@@ -12,7 +12,7 @@ import pytest
 
 from hetsearch.errors import MissingExtra
 from hetsearch.evaluation.report import plane_view, render_report
-from hetsearch.evaluation.result import METRICS, Example
+from hetsearch.evaluation.result import METRICS, Example, FlipRow, GateRow, PointsRow
 from hetsearch.space import Embeddings
 from tests.evaluation.made import CEILING, FIGURES, SPACE, F, G, Q, evaluation, matrix, thumbnail, vectors, verdict
 
@@ -85,7 +85,9 @@ def test_every_tag_is_closed_and_headings_do_not_skip(page: Page) -> None:
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
-    assert list(page.sections) == ["verdict", "matrix", "cost", "recall", "plane", "examples", "facts"]
+    assert list(page.sections) == [
+        "verdict", "matrix", "flips", "cost", "recall", "plane", "examples", "facts",
+    ]  # fmt: skip
     assert page.named("html")[0] == {"lang": "en"}
 
 
@@ -164,6 +166,58 @@ def test_the_paired_differences_are_the_evaluations(page: Page) -> None:
     assert rows[4][:4] == ["useful M(q, g) − M(q*, q*)", "mAP", "+0.0446", "+0.0406 to +0.0486"]
     strips = [attrs["class"].split() for attrs in page.named("svg") if "interval" in str(attrs.get("class"))]
     assert [("open" in names) for names in strips] == [False, True, True, False, False, False, False, False]
+
+
+def test_the_class_that_breaks_most_comes_first(page: Page) -> None:
+    rows = [[" ".join(cell.split()) for cell in row] for row in page.tables[3][1:]]
+    assert [row[0] for row in rows] == ["Shirt", "T-shirt/top", "Bag"]
+    assert rows[0][:7] == ["Shirt", "1,000", "0.8100", "0.7700", "6.0 %", "2.0 %", "−0.0400"]
+    bars = [attrs["aria-label"] for attrs in page.named("svg") if attrs.get("class") == "flip"]
+    assert bars[0] == "6.0 % broken, 2.0 % mended"
+
+
+def test_only_the_worst_classes_are_shown() -> None:
+    flips = {f"class {i:02}": FlipRow(10, 0.5 - i / 100, 0.0, 1.0, 0.5 + i / 100) for i in range(20)}
+    page = Page(render_report(evaluation(verdicts={Q: replace(verdict(), flips=flips)}), thumbnail))
+    told = " ".join(page.sections["flips"].split())
+    assert "class 11" in told
+    assert "class 12" not in told
+    assert "12 of 20 classes; all of them are in flips.csv" in told
+
+
+def test_what_was_asked_for_besides() -> None:
+    names = {"query": Q, "gallery": G}
+    point = PointsRow(
+        **names,
+        counts={"same_class_pairs": 12_345, "other_pairs": 99},
+        rates={"tar@1e-1": 0.9123, "tar@1e-2": None},
+        reached={"tar@1e-1": 0.0909, "tar@1e-2": None},
+        thresholds={"tar@1e-1": 0.4321, "tar@1e-2": None},
+        reasons={"tar@1e-2": "99 pairs cannot show it"},
+    )
+    gates = (
+        GateRow("nfr@1 > 0.02", Q, True, False, {"nfr@1": 0.0123}, {}, "nfr@1 <= 0.02"),
+        GateRow("gain.map < <1", Q, False, None, {"gain.map": None}, {"gain.map": "no <room>"}, ""),
+    )
+    figures = {
+        "retention.map": {"baseline": 0.99, "now": 0.98, "difference": -0.01},
+        "compatible.map": {"baseline": None, "now": True, "difference": None},
+        "gain.map": {"baseline": None, "now": None, "difference": None},
+    }
+    older = {"path": "old/report.json", "queries": {Q: {"compared_with": "older", "figures": figures, "reasons": {}}}}
+    page = Page(render_report(evaluation(verification=(point,), open_set=(), gates=gates, baseline=older), thumbnail))
+    assert page.open == []
+    assert list(page.sections)[:5] == ["verdict", "release", "matrix", "flips", "points"]
+    release, points = (" ".join(page.sections[name].split()) for name in ("release", "points"))
+    assert "✓ yes" in release
+    assert "nfr@1 0.0123" in release
+    assert "gain.map undefined (no <room>)" in release
+    assert "retention.map0.99000.9800−0.0100" in release.replace(" ", "")
+    assert "compatible.map–yes–" in release.replace(" ", "")
+    assert "gain.map–" not in release.replace(" ", "")
+    assert "12,345 same class pairs, 99 other pairs" in points
+    assert "0.9123above 0.4321" in points
+    assert "99 pairs cannot show it" in page.sections["facts"]
 
 
 def test_costs_settings_and_reasons(page: Page) -> None:
@@ -257,7 +311,8 @@ def test_an_empty_evaluation_still_gives_a_page() -> None:
     nothing = {name: {} for name in ("encoders", "verdicts", "paragon", "recall", "embeddings", "examples", "settings")}
     page = Page(render_report(evaluation(matrix=(), labels=(), **nothing), lambda key: None))
     assert "No query encoder was judged" in page.text
-    assert len(page.sections) == 7
+    assert len(page.sections) == 8
+    assert "keeps no flips by class." in page.text
 
 
 def test_latency_that_was_not_measured_and_pictures_that_cannot_be_read() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hetsearch.evaluation.result import METRICS
-from hetsearch.evaluation.verdict import Paragon, judge, paragon_of
+from hetsearch.evaluation.verdict import Paragon, flips_by_class, judge, paragon_of
 
 N = 200
 
@@ -99,6 +99,29 @@ def test_flips_count_both_ways():
     light = {**correct(100), "p@1": np.roll(correct(100)["p@1"], 20)}
     verdict = judged(light, correct(100), correct(100))
     assert (verdict.nfr_at_1, verdict.pfr_at_1) == (20 / N, 20 / N)
+
+
+def test_flips_of_each_class_the_worst_first():
+    rng = np.random.default_rng(8)
+    reference, light = (rng.integers(0, 2, N).astype(float) for _ in range(2))
+    labels = rng.choice(["a", "b", "c"], N)
+    flips = flips_by_class(reference, light, labels)
+    assert sorted(flips) == ["a", "b", "c"]
+    rates = [row.nfr_at_1 for row in flips.values()]
+    assert rates == sorted(rates, reverse=True)
+    for label, row in flips.items():
+        pairs = [(b, n) for b, n, own in zip(reference, light, labels, strict=True) if own == label]
+        assert row.n == len(pairs)
+        assert row.nfr_at_1 == pytest.approx(sum(b > n for b, n in pairs) / len(pairs), abs=1e-12)
+        assert row.delta == pytest.approx(row.pfr_at_1 - row.nfr_at_1, abs=1e-12)  # ΔR@1 = PFR - NFR
+    verdict = judge({**correct(0), "p@1": light}, correct(0), {**correct(9), "p@1": reference}, measured(correct(9)),
+                    None, labels)  # fmt: skip
+    assert verdict.flips == flips
+    weighted = sum(row.n * row.nfr_at_1 for row in flips.values()) / N
+    assert verdict.nfr_at_1 == pytest.approx(weighted, abs=1e-12)
+    document = verdict.as_dict()
+    assert list(document["flips"]["a"]) == ["n", "nfr@1", "pfr@1", "delta_r@1", "M(g,g)", "M(q,g)"]
+    assert document["delta_r@1"] == pytest.approx(light.mean() - reference.mean(), abs=1e-12)
 
 
 def test_what_cannot_be_divided_is_null_with_the_reason():

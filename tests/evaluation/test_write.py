@@ -45,7 +45,7 @@ def rows_of(path):
 
 def test_the_folder(found, page, tmp_path, make_images):
     written = write_evaluation(found, tmp_path / "new" / "report", make_images())
-    names = ["report.json", "matrix.csv", "encoders.csv", "verdicts.csv", "recall.csv", "report.html"]
+    names = ["report.json", "matrix.csv", "encoders.csv", "verdicts.csv", "flips.csv", "recall.csv", "report.html"]
     assert [path.name for path in written] == names
     assert sorted(path.name for path in (tmp_path / "new" / "report").iterdir()) == sorted(names)
     assert written[-1].read_text(encoding="utf-8") == "<p>page</p>"
@@ -87,6 +87,27 @@ def test_tables_agree_with_the_json(found, page, tmp_path):
     recall = rows_of(tmp_path / "recall.csv")
     assert len(recall) == 5 * 60
     assert float(recall[0]["recall"]) == found.matrix[0].metrics["p@1"]
+
+
+def test_flips_by_class_and_working_points(page, tmp_path, make_images, query_encoder, gallery_encoder):
+    found = evaluate([query_encoder], gallery_encoder, make_images(), verification=True)
+    written = {path.name for path in write_evaluation(found, tmp_path)}
+    assert "verification.csv" in written
+    assert "open_set.csv" not in written
+    flips = found.verdicts["query-encoder"].flips
+    rows = rows_of(tmp_path / "flips.csv")
+    assert [row["class"] for row in rows] == list(flips)
+    for row in rows:
+        expected = flips[row["class"]]
+        assert (int(row["n"]), float(row["nfr@1"]), float(row["pfr@1"])) == (
+            expected.n, expected.nfr_at_1, expected.pfr_at_1,
+        )  # fmt: skip
+        assert float(row["delta_r@1"]) == float(row["M(q,g)"]) - float(row["M(g,g)"])
+    points = rows_of(tmp_path / "verification.csv")
+    assert [row["point"] for row in points[:2]] == ["tar@1e-1", "tar@1e-2"]
+    assert (points[5]["rate"], points[5]["reason"]) == ("", "2,700 pairs of two classes cannot show a rate of 1e-6")
+    write_evaluation(evaluate([query_encoder], gallery_encoder, make_images()), tmp_path)
+    assert not (tmp_path / "verification.csv").exists()  # it would contradict the new report
 
 
 def test_without_the_report_extra_the_rest_is_written_and_a_line_says_what_to_install(
