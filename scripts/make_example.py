@@ -13,10 +13,11 @@ import argparse
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from tables import commit
 
 from hetsearch.bundle import WEIGHTS, read_card, write_card
 from hetsearch.data.images import ImageSet
@@ -73,7 +74,7 @@ def result_rows(evaluation: Evaluation, seed: int) -> list[dict[str, Any]]:
     shared = {
         "data": evaluation.data,
         "seed": seed,
-        "commit": _commit(),
+        "commit": commit(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
         "command": COMMAND,
     }
@@ -183,11 +184,6 @@ def _over_seeds(values: Sequence[float]) -> str:
 
 def _word(answer: bool | None) -> str:
     return {True: "yes", False: "no", None: "open"}[answer]
-
-
-def _commit() -> str:
-    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":
