@@ -103,6 +103,7 @@ EXTRA_OF = {
         ("torch", "torchvision", "timm", "pytorch_metric_learning", "accelerate", "onnx", "onnxscript"), "train"
     ),
     **dict.fromkeys(("jinja2", "matplotlib"), "report"),
+    "resvg_py": "data",
 }
 
 

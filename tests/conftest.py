@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+
+from hetsearch.data.images import ImageSet
 
 # Two busy pools of threads on two cores slow each other down several times; the tests run in two processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -79,3 +81,33 @@ def fashion_folder(tmp_path_factory: pytest.TempPathFactory, fashion_test: Label
 def fashion_train_folder(tmp_path_factory: pytest.TempPathFactory, fashion_train: Labelled) -> Path:
     """400 real training images as PNG files in class sub-folders, 40 a class."""
     return _save(tmp_path_factory.mktemp("images") / "train", *fashion_train, 40)
+
+
+def _images(
+    n: int = 60,
+    *,
+    classes: int = 4,
+    roles: tuple[str, ...] | None = None,
+    groups: tuple[str, ...] | None = None,
+    broken: tuple[int, ...] = (),
+    name: str = "fake:test",
+    labels: tuple[str, ...] | None = None,
+) -> ImageSet:
+    rng = np.random.default_rng(21)
+    kinds = np.arange(n) % classes
+    prototypes = rng.integers(60, 196, size=(classes, 8, 8))
+    pixels = np.clip(prototypes[kinds] + rng.normal(scale=55, size=(n, 8, 8)), 0, 255).astype(np.uint8)
+    return ImageSet(
+        name=name,
+        keys=tuple(f"image {i:03d}" for i in range(n)),
+        read=lambda i: b"" if i in broken else pixels[i],
+        labels=tuple(f"class {kind}" for kind in kinds) if labels is None else labels,
+        roles=roles,
+        groups=groups,
+    )
+
+
+@pytest.fixture
+def make_images() -> Callable[..., ImageSet]:
+    """Noisy pictures of ``classes`` classes, in turn; ``broken`` ones cannot be read."""
+    return _images

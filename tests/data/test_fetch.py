@@ -1,12 +1,9 @@
-"""No network: ``apt-get``, ``npm`` and the Python that runs torchvision are small shell scripts."""
+"""Fetching, and the ways of ``ways.py``. No network: ``apt-get``, ``npm`` and torchvision are shell scripts."""
 
 from __future__ import annotations
 
 import gzip
-import io
 import shutil
-import sys
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,20 +11,11 @@ import pytest
 
 from hetsearch.data import named
 from hetsearch.data.fetch import fetch
+from hetsearch.data.published import IDX
 from hetsearch.errors import DamagedArtifact, DataError
+from tests.data.made import COPY, script, tar
 
-STEMS = (*named.TRAIN, *named.TEST)
-COPY = shutil.which("cp")
-
-
-def tar(files: dict[str, bytes], mode: str) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as archive:  # type: ignore[call-overload]
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
+STEMS = (*IDX.train, *IDX.test)
 
 
 def deb(data: bytes, suffix: str) -> bytes:
@@ -43,22 +31,6 @@ def deb(data: bytes, suffix: str) -> bytes:
 def installed(folder: Path) -> dict[str, bytes]:
     names = [f"{stem}.gz" for stem in STEMS]
     return {f"./usr/share/datasets/fashion-mnist/{name}": (folder / name).read_bytes() for name in names}
-
-
-@pytest.fixture
-def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty PATH, and a Python without torchvision."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder))
-    script(folder, "python", "echo \"ModuleNotFoundError: No module named 'torchvision'\" >&2; exit 1")
-    monkeypatch.setattr(sys, "executable", str(folder / "python"))
-    return folder
-
-
-def script(folder: Path, name: str, body: str) -> None:
-    (folder / name).write_text(f"#!/bin/sh\n{body}\n")
-    (folder / name).chmod(0o755)
 
 
 def brings(folder: Path, name: str, archive: str, content: bytes) -> None:
@@ -247,7 +219,7 @@ def test_a_target_that_cannot_be_written(
 
 
 def test_an_unknown_name() -> None:
-    with pytest.raises(DataError, match=r"no data set 'minst'.*Did you mean 'mnist'\? Known: fashion"):
+    with pytest.raises(DataError, match=r"no data set 'minst'.*Did you mean 'mnist'\? Known: cifar10, emoji, fashion"):
         fetch("minst")
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hetsearch.data.sides import Sides
 from hetsearch.errors import DataError
-from hetsearch.evaluation.sides import Sides
 
 
 def test_without_roles_every_image_is_query_and_item(make_images):
