@@ -58,11 +58,8 @@ def read_card(folder: Path, *, verify: bool = True, but: frozenset[str] = frozen
         UsageError: ``folder`` is no encoder bundle.
         DamagedArtifact: a file was changed, is missing, or the schema is another.
     """
-    document = read_json(folder / CARD, what="an encoder bundle")
-    if (schema := document.pop("schema", None)) != SCHEMA:
-        raise DamagedArtifact(
-            f"'{folder / CARD}' has another schema", observed=schema, expected=SCHEMA, hint="Update hetsearch."
-        )
+    document = read_json(folder / CARD, what="an encoder bundle", schema=SCHEMA)
+    del document["schema"]
     if (files := document.pop("files", None)) is None:
         raise DamagedArtifact(f"'{folder / CARD}' is damaged", observed="no files", expected="a checksum of each file")
     try:

@@ -81,16 +81,17 @@ def write_json(target: Path, document: Any) -> None:
     write_text(target, dump_json(document))
 
 
-def read_json(path: Path, *, what: str) -> dict[str, Any]:
+def read_json(path: Path, *, what: str, schema: int | None = None) -> dict[str, Any]:
     """Read the JSON object at ``path``.
 
     Args:
         path: the file.
         what: what the file should be, for the message ("an encoder bundle").
+        schema: the number that its ``schema`` must be; None does not look.
 
     Raises:
         UsageError: the file does not exist.
-        DamagedArtifact: the file is not a JSON object.
+        DamagedArtifact: the file is not a JSON object, or of another schema.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -108,6 +109,10 @@ def read_json(path: Path, *, what: str) -> dict[str, Any]:
     if not isinstance(document.get("files", {}), dict):
         raise DamagedArtifact(
             f"'{path}' is damaged", observed="files: " + type(document["files"]).__name__, expected="a checksum by name"
+        )
+    if schema is not None and document.get("schema") != schema:
+        raise DamagedArtifact(
+            f"'{path}' has another schema", observed=document.get("schema"), expected=schema, hint="Update hetsearch."
         )
     return document
 

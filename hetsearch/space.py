@@ -111,14 +111,7 @@ class EmbeddingSpace:
             DamagedArtifact: a file was changed or cannot be read.
         """
         folder = folder / "space" if (folder / "space" / "space.json").is_file() else folder
-        document = read_json(folder / "space.json", what="a space")
-        if (schema := document.get("schema")) != SCHEMA:
-            raise DamagedArtifact(
-                f"'{folder / 'space.json'}' has another schema",
-                observed=schema,
-                expected=SCHEMA,
-                hint="Update hetsearch.",
-            )
+        document = read_json(folder / "space.json", what="a space", schema=SCHEMA)
         try:
             verify_checksums(folder, document["files"])
             path = folder / "classifier.safetensors"

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from hetsearch.cli.console import emit, say, table
-from hetsearch.errors import UsageError
+from hetsearch.errors import ImageError, UsageError
 from hetsearch.files import dump_json
 
 if TYPE_CHECKING:
+    from hetsearch.data.pixels import Failure
     from hetsearch.gallery import Gallery, Hit
     from hetsearch.space import Embeddings
 
@@ -25,34 +26,39 @@ def search(
     vectors: Annotated[Path | None, Parameter(help="Search with vectors: a .npy file of (n, dim).")] = None,
     space: Annotated[str | None, Parameter(help="Space of those vectors, sp_….")] = None,
     json: Annotated[bool, Parameter(help="The hits as one JSON document.", negative="")] = False,
-) -> None:
+) -> int:
     """Find the nearest items of a gallery for each picture (or vector).
 
-    An encoder or vectors of another space are refused with exit code 4.
+    An encoder or vectors of another space are refused with exit code 4. Exit code 3 if a picture could not be read; the
+    others are searched with.
     """
     from hetsearch.query import open_gallery
 
     opened = open_gallery(gallery)
-    query = _query(opened, images, encoder, vectors, space)
+    query, failures = _query(opened, images, encoder, vectors, space)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         found = opened.search(query, k)
     for warning in caught:
         say(f"hetsearch: warning: {warning.message}")
+    for failure in failures:
+        say(f"hetsearch: not read: {failure.key}: {failure.reason}")
     if json:
         queries = [
             {"query": key, "hits": [vars(hit) for hit in hits]}
             for key, hits in zip(query.keys, found, strict=True)
         ]
-        emit(dump_json({"gallery": str(gallery), "space": query.space, "k": k, "queries": queries}).rstrip())
-        return
-    emit("\n\n".join(_text(key, hits) for key, hits in zip(query.keys, found, strict=True)))
+        document = {"gallery": str(gallery), "space": query.space, "k": k, "queries": queries}
+        emit(dump_json({**document, "failures": [vars(failure) for failure in failures]}).rstrip())
+    else:
+        emit("\n\n".join(_text(key, hits) for key, hits in zip(query.keys, found, strict=True)))
+    return ImageError.exit_code if failures else 0
 
 
 def _query(
     gallery: Gallery, images: tuple[str, ...], encoder: Path | None, vectors: Path | None, space: str | None
-) -> Embeddings:
-    from hetsearch.query import load_encoder, load_vectors
+) -> tuple[Embeddings, tuple[Failure, ...]]:
+    from hetsearch.query import encode_files, load_encoder, load_vectors
     from hetsearch.space import require_space
 
     if bool(images) == (vectors is not None):
@@ -60,6 +66,8 @@ def _query(
             "there is nothing to search with" if not images else "pictures and vectors exclude each other",
             expected="IMAGE... with --encoder BUNDLE, or --vectors FILE.npy with --space ID",
         )
+    if vectors is not None and encoder is not None:
+        raise UsageError("vectors need no encoder", observed=f"--encoder {encoder}", expected="--space ID alone")
     if vectors is not None:
         if space is None:
             raise UsageError(
@@ -67,12 +75,12 @@ def _query(
                 expected="--space ID",
                 hint="A .npy file cannot say which encoder made it; 'hetsearch inspect BUNDLE' shows the id.",
             )
-        return load_vectors(vectors, space)
+        return load_vectors(vectors, space), ()
     if encoder is None:
         raise UsageError("pictures need an encoder", expected="--encoder BUNDLE")
     loaded = load_encoder(encoder)
     require_space(loaded.space, gallery.space, what="the query encoder and the gallery")
-    return loaded.encode(list(images))
+    return encode_files(loaded, images)
 
 
 def _text(key: str, hits: list[Hit]) -> str:

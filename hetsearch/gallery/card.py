@@ -57,11 +57,8 @@ def read_card(folder: Path) -> GalleryCard:
             observed=f"no {CARD}",
             hint="Run the same 'hetsearch index build' again.",
         )
-    document = read_json(folder / CARD, what="a gallery")
-    if (schema := document.pop("schema", None)) != SCHEMA:
-        raise DamagedArtifact(
-            f"'{folder / CARD}' has another schema", observed=schema, expected=SCHEMA, hint="Update hetsearch."
-        )
+    document = read_json(folder / CARD, what="a gallery", schema=SCHEMA)
+    del document["schema"]
     if not document.get("files"):
         raise DamagedArtifact(f"'{folder / CARD}' is damaged", observed="no files", expected="a checksum of each file")
     try:

@@ -162,11 +162,8 @@ def read_manifest(folder: Path) -> Manifest:
         UsageError: ``folder`` holds no embeddings.
         DamagedArtifact: it is not whole, or of another schema.
     """
-    document = read_json(folder / MANIFEST, what="a folder of embeddings")
-    if (schema := document.pop("schema", None)) != SCHEMA:
-        raise DamagedArtifact(
-            f"'{folder / MANIFEST}' has another schema", observed=schema, expected=SCHEMA, hint="Update hetsearch."
-        )
+    document = read_json(folder / MANIFEST, what="a folder of embeddings", schema=SCHEMA)
+    del document["schema"]
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:

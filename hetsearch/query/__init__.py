@@ -1,8 +1,9 @@
 """The light side from Python: encode a picture, search a gallery. No torch."""
 
 from hetsearch.gallery import open_gallery
+from hetsearch.query.pictures import encode_files
 from hetsearch.query.search import search
 from hetsearch.query.vectors import load_vectors
 from hetsearch.runtime import load_encoder
 
-__all__ = ["load_encoder", "load_vectors", "open_gallery", "search"]
+__all__ = ["encode_files", "load_encoder", "load_vectors", "open_gallery", "search"]

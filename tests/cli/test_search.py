@@ -101,6 +101,24 @@ def test_refusals(bundle: Path, gallery: Path, pictures: list[Path], tmp_path: P
         ((pictures[0],), "pictures need an encoder"),
         ((pictures[0], "--vectors", "v.npy", "--space", SPACE), "exclude each other"),
         (("--vectors", "v.npy"), "vectors need their space"),
+        (("--vectors", "v.npy", "--space", SPACE, "--encoder", bundle), "vectors need no encoder"),
+        ((pictures[0], tmp_path / "no.png", "--encoder", bundle), r"there is no picture .*no\.png"),
     ):
         with pytest.raises(UsageError, match=message):
             run("--gallery", gallery, *words)
+
+
+def test_a_picture_that_cannot_be_read_does_not_stop_the_others(
+    bundle: Path, gallery: Path, pictures: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.png").touch()
+    words = (pictures[0], tmp_path / "empty.png", pictures[1], "--gallery", gallery, "--encoder", bundle, "--json")
+    assert run(*words) == 3
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert [query["query"] for query in document["queries"]] == [str(picture) for picture in pictures]
+    assert [failure["key"] for failure in document["failures"]] == [str(tmp_path / "empty.png")]
+    assert "empty.png" in captured.err
+    (tmp_path / "other.png").touch()
+    with pytest.raises(ImageError, match="no picture can be read"):
+        run(tmp_path / "empty.png", tmp_path / "other.png", "--gallery", gallery, "--encoder", bundle)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from hetsearch.errors import ConfigError, DamagedArtifact
+from hetsearch.training.checkpoint import Progress, copy_of, load_checkpoint, save_checkpoint
+
+CPU = torch.device("cpu")
+
+
+def save(out: Path) -> None:
+    weights = {"w": torch.arange(3.0)}
+    progress = Progress(7, 1.5, {"map": 0.5, "epoch": 0})
+    save_checkpoint(out, progress, "recipe", "images", task=weights, best=None, optimizer={"lr": 0.1})
+
+
+def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+    assert load_checkpoint(tmp_path, "recipe", "images", CPU) is None
+    save(tmp_path)
+    found = load_checkpoint(tmp_path, "recipe", "images", CPU)
+    assert found is not None
+    assert Progress(**found["progress"]) == Progress(7, 1.5, {"map": 0.5, "epoch": 0})
+    assert torch.equal(found["task"]["w"], torch.arange(3.0))
+    assert found["best"] is None
+    assert json.loads((tmp_path / "checkpoint.json").read_text(encoding="utf-8"))["step"] == 7
+
+
+@pytest.mark.parametrize(
+    ("recipe", "images", "message"),
+    [("another", "images", "another recipe or into another space"), ("recipe", "others", "other images")],
+)
+def test_another_training_is_not_resumed(tmp_path: Path, recipe: str, images: str, message: str) -> None:
+    save(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        load_checkpoint(tmp_path, recipe, images, CPU)
+
+
+def test_a_damaged_checkpoint_says_so(tmp_path: Path) -> None:
+    save(tmp_path)
+    whole = (tmp_path / "checkpoint.pt").read_bytes()
+    (tmp_path / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DamagedArtifact, match="Remove it to start over"):
+        load_checkpoint(tmp_path, "recipe", "images", CPU)
+
+
+def test_a_checkpoint_is_data_and_runs_nothing(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    torch.save({"recipe": Trap()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(DamagedArtifact):
+        load_checkpoint(tmp_path, "recipe", "images", CPU)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_copy_does_not_change_with_the_weights() -> None:
+    weights = {"w": torch.zeros(2)}
+    kept = copy_of(weights)
+    weights["w"] += 1
+    assert kept["w"].tolist() == [0, 0]
