@@ -14,16 +14,17 @@ import math
 import os
 import platform
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tables import commit
+
 from hetsearch.data.sides import Sides
 from hetsearch.data.sources import open_source
 from hetsearch.errors import HetsearchError, UsageError
-from hetsearch.evaluation import METRICS, UpgradeMatrix, compatibility_matrix
+from hetsearch.evaluation import UpgradeMatrix, compatibility_matrices
 from hetsearch.evaluation.evaluate import unique_names
 from hetsearch.evaluation.run import embed_all
 from hetsearch.files import make_folder, write_json, write_text
@@ -62,7 +63,7 @@ def measure(paths: Sequence[Path], free: Path | None, data: str, out: Path) -> i
     sides, rows = Sides.of(images), [vectors[name] for name in names]
     ceilings = {len(paths) - 1: rows[-1]} if free else {}
     names = names[: len(paths)]
-    found = [compatibility_matrix(rows[: len(paths)], sides, metric, ceilings) for metric in METRICS]
+    found = list(compatibility_matrices(rows[: len(paths)], sides, free=ceilings).values())
     write_json(out / f"{NAME}.json", rows_of(found, names, images.name))
     write_text(out / f"{NAME}.md", as_markdown(found, names, images.name))
     for failure in failures:
@@ -75,7 +76,7 @@ def rows_of(found: Sequence[UpgradeMatrix], names: Sequence[str], data: str) -> 
     shared = {
         "data": data,
         "seed": None,
-        "commit": _commit(),
+        "commit": commit(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
         "command": shlex.join(["python", *sys.argv]),
     }
@@ -111,11 +112,6 @@ def as_markdown(found: Sequence[UpgradeMatrix], names: Sequence[str], data: str)
 
 def _number(value: float | None) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.4f}"
-
-
-def _commit() -> str:
-    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -10,6 +10,14 @@ from cyclopts import App
 
 import hetsearch
 from hetsearch.cli.console import say
+from hetsearch.cli.data import app as data
+from hetsearch.cli.evaluate import evaluate
+from hetsearch.cli.export import export
+from hetsearch.cli.index import app as index
+from hetsearch.cli.inspect import inspect
+from hetsearch.cli.quickstart import quickstart
+from hetsearch.cli.search import search
+from hetsearch.cli.train import app as train
 from hetsearch.errors import EXTRA_OF, HetsearchError, require_extra
 
 app = App(
@@ -17,20 +25,10 @@ app = App(
     help="Visual search with two networks in one space: a large gallery encoder and a tiny query encoder.",
     version=hetsearch.__version__,
 )
-# In the order of the work: where a command lives, and its line in the help. Each is imported when it is called, so
-# that --help answers at once.
-COMMANDS = {
-    "quickstart": ("quickstart:quickstart", "The main job on real data, in a few minutes."),
-    "data": ("data:app", "Fetch a named data set, or check a source of images."),
-    "train": ("train:app", "Train a gallery encoder, or a query encoder for its space."),
-    "export": ("export:export", "Write model.onnx from a bundle's weights, with a parity report."),
-    "index": ("index:app", "Make a gallery of images, or verify one."),
-    "search": ("search:search", "Find the nearest items of a gallery for pictures or vectors."),
-    "evaluate": ("evaluate:evaluate", "Measure query encoders against a gallery encoder, with a verdict."),
-    "inspect": ("inspect:inspect", "Say what a bundle, a space, a gallery or a report is."),
-}
-for _name, (_place, _help) in COMMANDS.items():
-    app.command(f"hetsearch.cli.{_place}", name=_name, help=_help)
+# In the order of the work. What a command needs is imported when it is called, so that --help answers at once.
+COMMANDS = (quickstart, data, train, export, index, search, evaluate, inspect)
+for _command in COMMANDS:
+    app.command(_command)
 
 
 def main(arguments: list[str] | None = None) -> None:

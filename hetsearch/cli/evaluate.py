@@ -1,5 +1,4 @@
-"""``hetsearch evaluate``: is a query encoder compatible with the gallery's, is it useful, what does it
-cost?"""
+"""``hetsearch evaluate``: is a query encoder compatible with the gallery's, is it useful, what does it cost?"""
 
 from __future__ import annotations
 
@@ -13,10 +12,14 @@ from cyclopts import Parameter
 from hetsearch.cli.console import emit, say, table
 from hetsearch.files import dump_json, make_folder, read_json
 
+# The names stand here, not in the docstring of the command: its help shows the parameters' words.
 GATE_HELP = (
     "A gate: exit code 4 if this holds, or is undefined, for any query encoder. May be repeated. Figures of the report "
     "and numbers, compared, joined by and, or, not: 'retention.map < 0.98', 'nfr@1 > 0.02 or compatible.map != true', "
-    "'worst.nfr@1 > 0.1', 'M(q,g).map < baseline.M(q,g).map - 0.005'. An unknown name is answered with the nearest."
+    "'M(q,g).map < baseline.M(q,g).map - 0.005'. Figures: compatible, useful, retention, gain, paragon, M(q,g), "
+    "M(q,q), M(g,g), M(q*,q*), M(q*,g), each with .p@1, .r@10, .map or .map@r (retention and M also with .low or "
+    ".high after it: the 95 % interval); nfr@1, pfr@1, worst.nfr@1, nfr@1[CLASS]; q.macs, q.params, q.bytes, "
+    "q.latency_ms; M(q,g).tar@1e-3, M(q,g).tpir@1e-2; n_queries. defined(NAME) tells whether a figure is not null."
 )
 Bundles = Annotated[list[Path], Parameter(consume_multiple=True, negative="")]
 
@@ -47,14 +50,8 @@ def evaluate(
 
     Without roles every image is query and item and its own key is left out; with a manifest's roles, queries
     are searched among the gallery's images. Exit code 3 if an image cannot be read, 4 if a query encoder
-    belongs to another space or a gate is not met.
-
-    A gate compares figures of the report, joined by and, or, not: --fail-if "retention.map < 0.98" --fail-if
-    "nfr@1 > 0.02 or compatible.map != true" --fail-if "retention.map < baseline.retention.map - 0.005". Every query
-    encoder must pass every gate. A figure that is null makes a gate fail, unless the rest decides or defined(NAME)
-    allows it. Figures: compatible, useful, retention, gain, paragon, M(q,g), M(q,q), M(g,g), M(q*,q*), M(q*,g), each
-    with .p@1, .r@10, .map or .map@r (retention and M also with .low or .high after it: the 95 % interval); nfr@1,
-    pfr@1, nfr@1[CLASS], worst.nfr@1; q.macs, q.params, q.bytes, q.latency_ms; M(q,g).tar@1e-3, M(q,g).tpir@1e-2.
+    belongs to another space or a gate is not met. Every query encoder must pass every gate; a figure that is null
+    makes a gate fail, unless the rest decides or defined(NAME) allows it.
     """
     from hetsearch.data.sources import open_source
     from hetsearch.evaluation import evaluate as measure

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from hetsearch.errors import DamagedArtifact
 
 _MAGIC = b"\0\0\x08"
+_MOST = 32  # dimensions; every NumPy has so many
 
 
 def decompress(content: bytes, *, name: str) -> bytes:
@@ -47,16 +49,16 @@ def parse_idx(payload: bytes, *, name: str) -> NDArray[np.uint8]:
     Raises:
         DamagedArtifact: not an idx file of unsigned bytes, or of another length than its header says.
     """
-    if payload[:3] != _MAGIC or len(payload) < 4 or len(payload) < 4 + 4 * payload[3]:
+    dimensions = payload[3] if len(payload) > 3 else 0
+    if payload[:3] != _MAGIC or not 1 <= dimensions <= _MOST or len(payload) < 4 + 4 * dimensions:
         raise DamagedArtifact(
             f"'{name}' is not an idx file",
             observed=f"it begins with {payload[:4].hex(' ') or 'nothing'}",
             expected="00 00 08 and the number of dimensions",
         )
-    dimensions = payload[3]
     shape = struct.unpack(f">{dimensions}I", payload[4 : 4 + 4 * dimensions])
     values = np.frombuffer(payload, dtype=np.uint8, offset=4 + 4 * dimensions)
-    expected = int(np.prod(shape, dtype=np.int64))
+    expected = math.prod(shape)  # of Python: sizes of a damaged header would overflow in NumPy
     if values.size != expected:
         raise DamagedArtifact(
             f"'{name}' is not whole", observed=f"{values.size:,} values", expected=f"{expected:,} for {shape}"

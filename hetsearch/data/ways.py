@@ -114,10 +114,9 @@ def _data_member(file: IO[bytes], name: str) -> Iterator[tuple[str, IO[bytes]]]:
         raise NoAnswer(f"{name} is not a Debian package")
     while len(header := file.read(60)) == 60:
         member = header[:16].decode("ascii", "replace").rstrip(" /")
-        try:
-            size = int(header[48:58])
-        except ValueError:
+        if not (digits := header[48:58].strip()).isdigit():  # a sign would send the reader back for ever
             break
+        size = int(digits)
         if member.startswith("data.tar"):
             with tempfile.TemporaryFile() as data:
                 data.write(file.read(size))

@@ -19,7 +19,7 @@ from hetsearch.evaluation.result import (
     PointsRow,
     Verdict,
 )
-from hetsearch.evaluation.upgrades import UpgradeMatrix, compatibility_matrix
+from hetsearch.evaluation.upgrades import UpgradeMatrix, compatibility_matrices, compatibility_matrix
 from hetsearch.evaluation.write import write_evaluation
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Release",
     "UpgradeMatrix",
     "Verdict",
+    "compatibility_matrices",
     "compatibility_matrix",
     "evaluate",
     "evaluate_embeddings",

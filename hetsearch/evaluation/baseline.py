@@ -93,15 +93,12 @@ def baseline_figures(
 ) -> dict[str, Figure]:
     """The older report's figures of the encoder with the same name, or else of its first one.
 
-    Where the two did not score the same number of queries and items (an image could not be read), all are undefined:
-    figures of other queries are not compared.
+    Where the two did not score the same queries and items (an image could not be read), all are undefined: figures of
+    other queries are not compared.
     """
     figures = figures_of(baseline, counterpart(baseline, query), classes)
-    for count in COUNTS:
-        before, now = baseline.get(count), document.get(count)
-        if before != now:
-            why = f"the baseline report has {count} {before}, this one {now}"
-            return {name: Figure(None, why) for name in figures}
+    if (why := _other_images(document, baseline)) is not None:
+        return {name: Figure(None, why) for name in figures}
     return {
         name: figure if figure.value is not None else Figure(None, f"in the baseline report: {figure.reason}")
         for name, figure in figures.items()
@@ -142,6 +139,24 @@ def compare(document: Mapping[str, Any], baseline: Mapping[str, Any], path: Path
             },
         }
     return {"path": str(path), "data": baseline["data"], "space": baseline["space"], "queries": queries}
+
+
+def _other_images(document: Mapping[str, Any], baseline: Mapping[str, Any]) -> str | None:
+    for count in COUNTS:
+        before, now = baseline.get(count), document.get(count)
+        if before != now:
+            return f"the baseline report has {count} {before}, this one {now}"
+    if _left_out(baseline) != _left_out(document):
+        return "in the baseline report other images were left out"
+    return None
+
+
+def _left_out(report: Mapping[str, Any]) -> set[str]:
+    """Keys of the images that could not be read; a report of an older version may not tell them."""
+    settings = report.get("settings")
+    failures = settings.get("failures") if isinstance(settings, Mapping) else None
+    told = failures if isinstance(failures, list) else []
+    return {str(failure.get("key")) for failure in told if isinstance(failure, Mapping)}
 
 
 def _difference(before: Value, now: Value) -> float | None:

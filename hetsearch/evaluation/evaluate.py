@@ -72,12 +72,7 @@ def evaluate(
     controls, left_out = _controls(own, independent, vectors)
     scores = score_pairs(pairs_of(own, light, independent, controls), vectors, sides)
     reference = scores[Pair(own, own, "paragon")]
-    if not reference.n_queries:
-        raise DataError(
-            f"no query of '{images.name}' has a relevant item",
-            observed=f"{reference.n_without_positives} queries without one",
-            hint="Each label needs a query and, besides it, an item that is not excluded.",
-        )
+    _check_scored(reference, images.name)
     paragon = paragon_of(gallery.card, images.name, reference.values)
     verdicts = _verdicts(own, light, independent, scores, paragon, sides)
     cells = [*((name, own) for name in light), (own, own)]
@@ -135,6 +130,15 @@ def _check_encoders(
                 expected="a space of its own",
                 hint="Give an encoder of the gallery's space with --query.",
             )
+
+
+def _check_scored(reference: Scores, data: str) -> None:
+    if not reference.n_queries:
+        raise DataError(
+            f"no query of '{data}' has a relevant item",
+            observed=f"{reference.n_without_positives} queries without one",
+            hint="Each label needs a query and, besides it, an item that is not excluded.",
+        )
 
 
 def _controls(

@@ -91,21 +91,34 @@ def compatibility_matrix(
     metric: str = "map",
     free: Mapping[int, Vectors] | None = None,
 ) -> UpgradeMatrix:
-    """Measure every pair of encoders, and judge each newer one against each older gallery.
+    """Measure every pair of encoders by one metric: see :func:`compatibility_matrices`."""
+    return compatibility_matrices(vectors, sides, (metric,), free)[metric]
+
+
+def compatibility_matrices(
+    vectors: Sequence[Vectors],
+    sides: Sides,
+    metrics: Sequence[str] = METRICS,
+    free: Mapping[int, Vectors] | None = None,
+) -> dict[str, UpgradeMatrix]:
+    """Measure every pair of encoders once, and judge each newer one against each older gallery by every metric.
 
     Args:
         vectors: of all images ``(images, dim)``, one encoder after another, the oldest first; their dimensions may
             differ, then those pairs have no number.
         sides: the protocol.
-        metric: ``p@1``, ``r@10``, ``map`` or ``map@r``.
+        metrics: among ``p@1``, ``r@10``, ``map`` and ``map@r``.
         free: generation → vectors of its free encoder, for the update gain.
+
+    Returns:
+        A matrix by metric.
 
     Raises:
         UsageError: fewer than two encoders, an unknown metric, or a free encoder of a generation that is not there.
         DataError: vectors of other images than the protocol's, or no query has a relevant item.
     """
     free = dict(free or {})
-    _check(vectors, sides, metric, free)
+    _check(vectors, sides, metrics, free)
     cells = {
         (t, k): score(sides.query(query), sides.gallery(gallery))
         for t, query in enumerate(vectors)
@@ -114,18 +127,32 @@ def compatibility_matrix(
     }
     if not cells[0, 0].n_queries:
         raise DataError("no query has a relevant item", hint="Each label needs a query and, besides it, an item.")
-    scored = {pair: cell.values[metric] for pair, cell in cells.items()}
-    values = np.full((len(vectors), len(vectors)), np.nan)
-    for pair, row in scored.items():
-        values[pair] = row.mean()
-    ceilings = {t: _mean(score(sides.query(own), sides.gallery(own)), metric) for t, own in free.items()}
-    reasons = {
+    ceilings = {t: score(sides.query(own), sides.gallery(own)).means() for t, own in free.items()}
+    undefined = {
         f"M({t},{k})": f"dimensions {query.shape[1]} and {gallery.shape[1]} differ"
         for t, query in enumerate(vectors)
         for k, gallery in enumerate(vectors)
         if (t, k) not in cells
     }
-    pairs = [(t, k) for t in range(len(vectors)) for k in range(t)]
+    return {
+        metric: _matrix(metric, len(vectors), cells, {t: means[metric] for t, means in ceilings.items()}, undefined)
+        for metric in metrics
+    }
+
+
+def _matrix(
+    metric: str,
+    generations: int,
+    cells: Mapping[tuple[int, int], Scores],
+    ceilings: dict[int, float],
+    undefined: Mapping[str, str],
+) -> UpgradeMatrix:
+    scored = {pair: cell.values[metric] for pair, cell in cells.items()}
+    values = np.full((generations, generations), np.nan)
+    for pair, row in scored.items():
+        values[pair] = row.mean()
+    reasons = dict(undefined)
+    pairs = [(t, k) for t in range(generations) for k in range(t)]
     return UpgradeMatrix(
         metric=metric,
         values=values,
@@ -144,10 +171,10 @@ def compatibility_matrix(
     )
 
 
-def _check(vectors: Sequence[Vectors], sides: Sides, metric: str, free: Mapping[int, Vectors]) -> None:
+def _check(vectors: Sequence[Vectors], sides: Sides, metrics: Sequence[str], free: Mapping[int, Vectors]) -> None:
     if len(vectors) < 2:
         raise UsageError("there is nothing to upgrade from", observed=f"{len(vectors)} encoder(s)", expected="two")
-    if metric not in METRICS:
+    for metric in (name for name in metrics if name not in METRICS):
         raise UsageError("the metric is unknown", observed=f"'{metric}'", hint=nearest(metric, METRICS))
     for generation in free:
         if not 0 <= generation < len(vectors):
@@ -200,7 +227,3 @@ def _gain(
     if gain is None:
         reasons[name] = f"the free encoder's {ceilings[t]:.4f} is not above the old one's {values[k, k]:.4f}"
     return gain
-
-
-def _mean(scores: Scores, metric: str) -> float:
-    return scores.means()[metric]

@@ -22,6 +22,7 @@ from hetsearch.metrics import (
 )
 from hetsearch.metrics.ranking import Column
 
+FEWEST = 10  # queries; the bootstrap of fewer says little, and that of one is certain of anything
 NO_FREE = "no free encoder was given (--free), so there is no M(q*,q*) to compare with"
 
 
@@ -143,9 +144,11 @@ def _claim(
     for column, metric in enumerate(METRICS):
         low, high = interval(draws[:, column])
         difference = float(first[metric].mean() - second[metric].mean())
-        claims[metric] = None if low <= 0 <= high else difference > 0
+        claims[metric] = None if low <= 0 <= high or len(paired) < FEWEST else difference > 0
         differences[metric] = {"difference": difference, "ci": [low, high]}
-        if claims[metric] is None:
+        if len(paired) < FEWEST:
+            reasons[f"{name}.{metric}"] = f"{len(paired)} queries are too few for an interval; it takes {FEWEST}"
+        elif claims[metric] is None:
             reasons[f"{name}.{metric}"] = f"the 95 % interval of {what}, [{low:+.4f}, {high:+.4f}], holds 0"
     return claims, differences
 
@@ -159,7 +162,10 @@ def _retention(metric: str, light: PerQuery, paragon: Paragon, reasons: dict[str
         ends = [end / below for end in mean_interval(light[metric])]
     else:
         ends = list(ratio_interval(light[metric], paragon.values[metric]))
-    return {"ratio": float(light[metric].mean()) / below, "ci": ends}
+    defined = all(map(math.isfinite, ends))
+    if not defined:
+        reasons[f"retention.{metric}.ci"] = "M(g,g) is 0 in some draws of queries"
+    return {"ratio": float(light[metric].mean()) / below, "ci": ends if defined else None}
 
 
 def _gain(

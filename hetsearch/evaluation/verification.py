@@ -8,14 +8,13 @@ lies, by the lower half. That gives the very thresholds of :func:`hetsearch.metr
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hetsearch.data.sides import Sides
 from hetsearch.evaluation.result import FARS, FPIRS, PointsRow
-from hetsearch.metrics import Items, best_scores, tpir_at_fpir
+from hetsearch.metrics import Items, Verified, best_scores, tpir_at_fpir
 from hetsearch.metrics.packing import UNIT, relevance_of, scores_of
 from hetsearch.metrics.ranking import plan_of
 from hetsearch.metrics.threshold import most_accepted
@@ -29,14 +28,6 @@ NO_PROBES = "every query has a relevant item: there is no probe to reject"
 NO_MATED = "no query has a relevant item: there is no probe to name"
 
 Pairs = Sequence[tuple[str, str]]
-
-
-class Point(NamedTuple):
-    """One working point: a pair is accepted if it scores above the threshold, not if it equals."""
-
-    far: float  # reached, at most what was asked for
-    threshold: float
-    tar: float
 
 
 def verification_rows(pairs: Pairs, vectors: Mapping[str, Vectors], sides: Sides) -> tuple[PointsRow, ...]:
@@ -83,7 +74,7 @@ def open_set_rows(pairs: Pairs, vectors: Mapping[str, Vectors], sides: Sides) ->
     return tuple(rows)
 
 
-def count_pairs(query: Items, gallery: Items, fars: Sequence[float]) -> tuple[int, int, list[Point | None]]:
+def count_pairs(query: Items, gallery: Items, fars: Sequence[float]) -> tuple[int, int, list[Verified | None]]:
     """Number of pairs of one class, of two classes, and the working point of each FAR.
 
     The same as :func:`hetsearch.metrics.tar_at_far` on all pairs' scores, without holding them: about 20 MB for any
@@ -110,7 +101,7 @@ def count_pairs(query: Items, gallery: Items, fars: Sequence[float]) -> tuple[in
     above = upper[:, ::-1].cumsum(axis=1)[:, ::-1]  # of this bin and the ones above it
     bins = {rank: int(np.flatnonzero(above[0] > rank)[-1]) for rank in ranks if rank and same_class}
     lower = _lower_counts(query, gallery, sorted(set(bins.values())))
-    points: list[Point | None] = []
+    points: list[Verified | None] = []
     for rank in ranks:
         if rank not in bins:
             points.append(None)
@@ -121,7 +112,7 @@ def count_pairs(query: Items, gallery: Items, fars: Sequence[float]) -> tuple[in
         digit = int(np.flatnonzero(within[0] + beyond[0] > rank)[-1])
         accepted = beyond + (within[:, digit + 1] if digit + 1 < _FINE else 0)
         threshold = ((place << _LOWER) + digit - _OFFSET) / UNIT
-        points.append(Point(int(accepted[0]) / other, threshold, int(accepted[1]) / same_class))
+        points.append(Verified(int(accepted[0]) / other, threshold, int(accepted[1]) / same_class))
     return same_class, other, points
 
 

@@ -152,6 +152,7 @@ def test_no_way_lists_what_each_answered(bare_machine: Path, sliced: Path, progr
         (b"not an archive", "package.deb is not a Debian package"),
         (b"!<arch>\ndebian-binary", "package.deb is not a whole Debian package"),
         (b"!<arch>\n" + b"x" * 60, "package.deb is not a whole Debian package"),
+        (b"!<arch>\n" + b"%-48s%-10s`\n" % (b"x", b"-60"), "package.deb is not a whole Debian package"),
         (deb(tar({"./readme": b"x"}, "w:xz"), "xz"), "it did not bring train-images-idx3-ubyte, train-"),
         (deb(tar({"./readme": b"x" * 9999}, "w:xz")[:60], "xz"), "data.tar.xz: .*no dpkg-deb"),
     ],

@@ -43,7 +43,12 @@ def test_the_committed_slice_is_balanced() -> None:
         assert np.bincount(labels).tolist() == [count] * 10
 
 
-@pytest.mark.parametrize("payload", [b"", b"\0\0\x08", b"\x89PNG\r\n", b"\0\0\x0d\x01\0\0\0\0", HEADER[:10]])
+NO_DIMENSION = b"\0\0\x08\0x"
+TOO_MANY_DIMENSIONS = b"\0\0\x08\xff" + b"\0\0\0\x01" * 255 + b"x"
+NO_IDX = [b"", b"\0\0\x08", b"\x89PNG\r\n", b"\0\0\x0d\x01\0\0\0\0", HEADER[:10], NO_DIMENSION, TOO_MANY_DIMENSIONS]
+
+
+@pytest.mark.parametrize("payload", NO_IDX)
 def test_what_is_no_idx_file(payload: bytes) -> None:
     with pytest.raises(DamagedArtifact, match="'labels' is not an idx file"):
         parse_idx(payload, name="labels")
@@ -53,6 +58,11 @@ def test_what_is_no_idx_file(payload: bytes) -> None:
 def test_a_length_that_the_header_does_not_say(payload: bytes) -> None:
     with pytest.raises(DamagedArtifact, match=r"'images' is not whole: observed 1[13] values, expected 12"):
         parse_idx(payload, name="images")
+
+
+def test_sizes_whose_product_is_beyond_64_bits() -> None:
+    with pytest.raises(DamagedArtifact, match="observed 0 values, expected 18,446,744,073,709,551,616"):
+        parse_idx(b"\0\0\x08\x04" + b"\0\x01\0\0" * 4, name="images")
 
 
 @pytest.mark.parametrize(

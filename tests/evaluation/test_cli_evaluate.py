@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cyclopts import App
 
+from hetsearch.cli import app
 from hetsearch.cli.evaluate import evaluate
 from hetsearch.errors import GateNotMet, SpaceMismatch, UsageError
 
@@ -139,6 +140,10 @@ def test_verification_and_open_set_are_opt_in(run, capsys, make_images):
     assert "verification" not in json.loads(capsys.readouterr().out)
 
 
-def test_the_help_says_that_gallery_names_an_encoder(run, capsys):
-    run("--help")
-    assert "gallery encoder's bundle" in " ".join(capsys.readouterr().out.replace("│", " ").split())
+def test_the_help_says_that_gallery_names_an_encoder_and_what_a_gate_may_name(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    app(["evaluate", "--help"], result_action="return_value")  # as registered: that is what a user sees
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "The gallery ENCODER: a bundle, not a folder of vectors." in told
+    for name in ("retention", "M(q*,q*)", "worst.nfr@1", "nfr@1[CLASS]", "q.latency_ms", "defined(NAME)"):
+        assert name in told

@@ -10,7 +10,7 @@ import pytest
 
 from hetsearch.errors import DamagedArtifact, GateNotMet, SpaceMismatch, UsageError
 from hetsearch.evaluation import Release, evaluate, require_gates
-from hetsearch.evaluation.baseline import check_baseline, listing_of, read_baseline
+from hetsearch.evaluation.baseline import baseline_figures, check_baseline, listing_of, read_baseline
 from hetsearch.evaluation.figures import figures_of, known_figures
 from hetsearch.evaluation.release import judge_gates, read_gates
 from hetsearch.evaluation.result import METRICS, GateRow
@@ -89,6 +89,17 @@ def test_gates_are_met_or_not_with_the_figures(document):
     )
 
 
+def test_a_cost_that_is_not_known_meets_no_gate():
+    whole = evaluation()
+    bare = replace(whole.encoders[Q], macs=0, bytes=0, latency_ms=None)
+    rows = gate_rows(
+        replace(whole, encoders={**whole.encoders, Q: bare}).as_dict(),
+        "q.macs > 3e6", "q.bytes > 1e6", "q.latency_ms > 5", "q.params > 1e6",
+    )  # fmt: skip
+    assert [(row.met, row.holds) for row in rows] == [(False, None)] * 3 + [(True, False)]
+    assert rows[1].reasons == {"q.bytes": "it was not measured"}
+
+
 def test_a_gate_without_figures():
     row = GateRow("true", Q, False, True, {}, {}, "not (true)")
     with pytest.raises(GateNotMet, match="observed that it is always true"):
@@ -163,6 +174,18 @@ def test_other_counts_leave_the_baseline_undefined(found, older, make_images):
     (row,) = release.judge(replace(found, n_queries=58)).gates
     assert (row.met, row.holds) == (False, None)
     assert row.reasons["baseline.nfr@1"] == "the baseline report has n_queries 60, this one 58"
+
+
+def test_other_images_left_out_leave_the_baseline_undefined(make_images, query_encoder, gallery_encoder, tmp_path):
+    older = evaluate([query_encoder], gallery_encoder, make_images(broken=(3,))).as_dict()
+    write_json(tmp_path / "report.json", older)
+    release = Release.plan(make_images(), SPACE, ["nfr@1 > baseline.nfr@1 + 1"], tmp_path)
+    for broken, holds in ((3, False), (7, None)):  # as many queries each time
+        (row,) = release.judge(evaluate([query_encoder], gallery_encoder, make_images(broken=(broken,)))).gates
+        assert (row.met, row.holds) == (holds is False, holds)
+    assert row.reasons["baseline.nfr@1"] == "in the baseline report other images were left out"
+    assert baseline_figures({**older, "settings": {}}, older, "query-encoder")["nfr@1"].value is None
+    assert baseline_figures({**older, "settings": {"failures": 1}}, older, "query-encoder")["nfr@1"].value is None
 
 
 def test_an_encoder_of_another_name_is_compared_with_the_first(found, older, make_images):

@@ -11,7 +11,8 @@ import pytest
 
 from hetsearch.data.sides import Sides
 from hetsearch.errors import DataError, UsageError
-from hetsearch.evaluation import compatibility_matrix, evaluate_embeddings
+from hetsearch.evaluation import METRICS, compatibility_matrices, compatibility_matrix, evaluate_embeddings, upgrades
+from hetsearch.evaluation.scores import score
 from hetsearch.evaluation.upgrades import NO_FREE
 from hetsearch.files import dump_json
 from tests.support import OTHER_SPACE, SPACE, linear_bundle
@@ -50,6 +51,19 @@ def test_every_cell_is_an_evaluation(generations):
         assert low <= difference <= high
     assert found.average == pytest.approx(sum(found.compatible.values()) / 3)
     assert any(found.compatible.values())
+
+
+def test_every_metric_comes_of_one_ranking_a_cell(generations, monkeypatch):
+    vectors, sides, _ = generations
+    calls = []
+    monkeypatch.setattr(upgrades, "score", lambda *given: calls.append(given) or score(*given))
+    found = compatibility_matrices(vectors, sides, free={2: vectors[2]})
+    assert len(calls) == 3 * 3 + 1
+    assert tuple(found) == METRICS
+    names = ["a", "b", "c"]
+    for metric, matrix in found.items():
+        assert matrix.as_dict(names) == compatibility_matrix(vectors, sides, metric, {2: vectors[2]}).as_dict(names)
+    assert found["p@1"].values[2, 0] != found["map"].values[2, 0]
 
 
 def test_a_tie_is_not_compatible(generations):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hetsearch.evaluation.figures import figures_of
 from hetsearch.evaluation.result import METRICS
 from hetsearch.evaluation.verdict import Paragon, flips_by_class, judge, paragon_of
 
@@ -52,6 +53,14 @@ def test_null_where_the_interval_holds_0():
     assert set(verdict.compatible.values()) == {None}
     assert verdict.reasons["compatible.map"].startswith("the 95 % interval of M(q,g) - M(q,q), [")
     assert verdict.reasons["useful.p@1"].endswith("holds 0")
+
+
+def test_few_queries_decide_nothing():
+    few = {metric: np.ones(3) for metric in METRICS}
+    wrong = {metric: np.zeros(3) for metric in METRICS}
+    verdict = judged(few, wrong, few)
+    assert set(verdict.compatible.values()) == {None}
+    assert verdict.reasons["compatible.map"] == "3 queries are too few for an interval; it takes 10"
 
 
 def test_equal_is_not_compatible():
@@ -131,6 +140,15 @@ def test_what_cannot_be_divided_is_null_with_the_reason():
     verdict = judged(constant(0.5), constant(0.4), constant(0.0))
     assert set(verdict.retention.values()) == {None}
     assert verdict.reasons["retention.map"] == "M(g,g) is 0"
+
+
+def test_an_interval_that_is_undefined_is_null_with_the_reason():
+    verdict = judged(correct(1), correct(1), correct(1))  # without its one right query, M(g,g) is 0 in a draw
+    assert verdict.retention["map"] == 1.0
+    assert verdict.differences["retention"]["map"] == {"ratio": 1.0, "ci": None}
+    assert verdict.reasons["retention.map.ci"] == "M(g,g) is 0 in some draws of queries"
+    figures = figures_of({"verdicts": {"q": verdict.as_dict()}}, "q")
+    assert figures["retention.map.low"] == (None, "M(g,g) is 0 in some draws of queries")
 
 
 RECORD = {"data": "fake:test", "n_queries": N, "metrics": dict.fromkeys(METRICS, 0.97)}
