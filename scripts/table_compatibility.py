@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tables import Table, compare, cost_of, judge, markdown, over_seeds, slug
+from tables import Table, cost_of, judge, markdown, over_seeds, run, slug
 
 from hetsearch.bundle import read_card
 from hetsearch.config import changed, load_config
@@ -29,11 +29,12 @@ from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import load_pixels
 from hetsearch.data.sides import Sides
 from hetsearch.data.sources import open_source
+from hetsearch.errors import UsageError
 from hetsearch.evaluation.run import embed
 from hetsearch.evaluation.scores import Scores, score
 from hetsearch.export import export_bundle
 from hetsearch.files import write_text
-from hetsearch.metrics import flip_rates
+from hetsearch.metrics import flip_rates, update_gain
 from hetsearch.preprocess import InputSpec
 from hetsearch.runtime import load_encoder
 from hetsearch.runtime.threads import available_threads
@@ -75,11 +76,11 @@ def _alone(name: str) -> tuple[Settings, ...]:
     return tuple({**_objectives(**{name: 1.0}), "optimizer.lr": rate} for rate in (0.002, 0.004, 0.008))
 
 
-def _anchored(name: str, *tried: Any) -> tuple[Settings, ...]:
-    return tuple(_objectives(frozen_classifier=1.0, cosine_regression=4.0, **{name: value}) for value in tried)
+def _added(name: str, *tried: Any) -> tuple[Settings, ...]:
+    return tuple(_objectives(**{name: value}) for value in tried)
 
 
-METHODS: dict[str, tuple[Settings, ...]] = {  # each with three settings
+METHODS: dict[str, tuple[Settings, ...]] = {  # each with three settings; "anchor + …": added to the anchor's best one
     "frozen classifier": tuple(_objectives(frozen_classifier={"margin": margin}) for margin in (0.0, 0.1, 0.15)),
     "cosine regression": _alone("cosine_regression"),
     "L2 regression": _alone("l2_regression"),
@@ -89,16 +90,15 @@ METHODS: dict[str, tuple[Settings, ...]] = {  # each with three settings
     ),
     ANCHOR: tuple(_objectives(frozen_classifier=1.0, cosine_regression=weight) for weight in (1.0, 4.0, 16.0)),
     f"{ANCHOR} + own head + MS": tuple(
-        _objectives(frozen_classifier=1.0, cosine_regression=4.0, classification=0.5, multi_similarity=weight)
-        for weight in (0.1, 0.25, 1.0)
+        _objectives(classification=0.5, multi_similarity=weight) for weight in (0.1, 0.25, 1.0)
     ),
-    f"{ANCHOR} + soft labels": _anchored("soft_labels", 0.5, 2.0, 8.0),
-    f"{ANCHOR} + similarity": _anchored("similarity", 0.5, 2.0, 8.0),
-    f"{ANCHOR} + contextual": _anchored("contextual", *({"tau_q": tau} for tau in (0.05, 0.1, 1.0))),
-    f"{ANCHOR} + d3still": _anchored("d3still", 0.003, 0.01, 0.03),
-    f"{ANCHOR} + codebook": _anchored("codebook", 0.5, 2.0, 8.0),
-    f"{ANCHOR} + class boundary": _anchored("class_boundary", 0.5, 2.0, 8.0),
-    f"{ANCHOR} + cross-contrastive": _anchored("cross_contrastive", 0.1, 0.5, 2.0),
+    f"{ANCHOR} + soft labels": _added("soft_labels", 0.5, 2.0, 8.0),
+    f"{ANCHOR} + similarity": _added("similarity", 0.5, 2.0, 8.0),
+    f"{ANCHOR} + contextual": _added("contextual", *({"tau_q": tau} for tau in (0.05, 0.1, 1.0))),
+    f"{ANCHOR} + d3still": _added("d3still", 0.003, 0.01, 0.03),
+    f"{ANCHOR} + codebook": _added("codebook", 0.5, 2.0, 8.0),
+    f"{ANCHOR} + class boundary": _added("class_boundary", 0.5, 2.0, 8.0),
+    f"{ANCHOR} + cross-contrastive": _added("cross_contrastive", 0.1, 0.5, 2.0),
 }
 FITTED = ("procrustes", "ridge")  # closed-form maps after the best method
 LARGER: dict[str, Settings] = {  # other query networks, with the anchor's settings
@@ -143,6 +143,8 @@ class Bench:
         self.sides = Sides.of(self.images)
         self.space = Path(self.settings.space)
         self.gallery = load_encoder(self.space / "gallery-encoder", threads=available_threads())
+        table.require_space(self.source, self.gallery.space)
+        trials.require_space(data, self.gallery.space)
         self.heavy: Vectors = embed(self.gallery, self.images).vectors
         self.paragon = self.score(self.heavy, self.heavy)
 
@@ -155,7 +157,7 @@ class Bench:
         if not self.table.has(PARAGON, self.source, 0):
             card = read_card(self.space / "gallery-encoder")
             cost = cost_of(card, self.space / "gallery-encoder")
-            self.table.add(PARAGON, self.source, 0, self.paragon, cost=cost)
+            self.table.add(PARAGON, self.source, 0, self.paragon, space=self.gallery.space, cost=cost)
         if not self.table.has(PIXELS, self.source, 0):
             vectors = raw_pixels(self.images)
             self.table.add(PIXELS, self.source, 0, self.score(vectors, vectors))
@@ -169,7 +171,8 @@ class Bench:
             cost = cost_of(read_card(trained.bundle), trained.bundle)
             if not self.table.has(BASELINE, self.source, seed):
                 self.table.add(BASELINE, self.source, seed, self.score(vectors, vectors), cost=cost)
-            self.table.add(CONTROL, self.source, seed, self.score(vectors, self.heavy), cost=cost)
+            found = self.score(vectors, self.heavy)
+            self.table.add(CONTROL, self.source, seed, found, space=self.gallery.space, cost=cost)
 
     def method(self, name: str, seed: int) -> None:
         """The method's best setting, trained in full."""
@@ -177,11 +180,10 @@ class Bench:
             self.row(name, seed, self.chosen(name))
 
     def fitted(self, seed: int) -> None:
-        """The best method so far by validation, with a closed-form map after it."""
-        tried = [name for name in METHODS if self.trials.of(name, self.data)]
-        if not tried:
-            return
-        best = max(tried, key=lambda name: self.best_trial(name)["validation"]["map"])
+        """The best method by validation, with a closed-form map after it; once all have been tried."""
+        if any(len(self.trials.of(name, self.data)) < len(METHODS[name]) for name in METHODS):
+            return  # another one may yet be the best, and all seeds need the same
+        best = max(METHODS, key=lambda name: self.best_trial(name)["validation"]["map"])
         for method in FITTED:
             name = f"best + {method}"
             if not self.table.has(name, self.source, seed):
@@ -202,14 +204,18 @@ class Bench:
         vectors = embed(load_encoder(trained.bundle), self.images).vectors
         found = self.score(vectors, self.heavy)
         flips = flip_rates(self.paragon.values["p@1"], found.values["p@1"])
-        below = self.paragon.means()
+        free = next(row["metrics"] for row in self.table.of(BASELINE, self.source) if row["seed"] == seed)
+        light, above = found.means(), self.paragon.means()
         self.table.add(
             name,
             self.source,
             seed,
             found,
+            space=self.gallery.space,
             homogeneous={key: value for key, value in self.score(vectors, vectors).means().items() if key != "r@1"},
-            retention={metric: found.means()[metric] / below[metric] for metric in ("p@1", "map")},
+            retention={metric: light[metric] / above[metric] for metric in ("p@1", "map")},
+            # The gain has the form of the update gain, with the free encoder in the place of the old one.
+            gain={metric: update_gain(light[metric], free[metric], above[metric]) for metric in ("p@1", "map")},
             flips={"nfr@1": flips.negative, "pfr@1": flips.positive},
             settings=dict(settings),
             validation=trained.best,
@@ -220,13 +226,30 @@ class Bench:
 
     def chosen(self, name: str) -> Settings:
         """The best of the method's settings; those that were not tried yet are tried now."""
-        for number, settings in enumerate(METHODS[name]):
+        tried = self.settings_of(name)
+        for number, settings in enumerate(tried):
             if not self.trials.has(name, self.data, number):
-                sys.stderr.write(f"{self.data}, trial {number + 1} of {len(METHODS[name])}: {name}\n")
+                sys.stderr.write(f"{self.data}, trial {number + 1} of {len(tried)}: {name}\n")
                 recipe = self.recipe("query.yaml", {**settings, "schedule.epochs": self.settings.trial_epochs})
                 trained = train_query(recipe, self.space, self.runs(f"trial {name}", number))
-                self.trials.note(name, self.data, number, settings=dict(settings), validation=trained.best)
-        return METHODS[name][int(self.best_trial(name)["seed"])]
+                told = {"space": self.gallery.space, "settings": dict(settings), "validation": trained.best}
+                self.trials.note(name, self.data, number, **told)
+        best = self.best_trial(name)
+        if best["settings"] != tried[int(best["seed"])]:
+            raise UsageError(
+                f"'{self.trials.results}' holds trials of '{name}' with other settings",
+                observed=best["settings"],
+                expected=tried[int(best["seed"])],
+                hint="Remove those trials, and the rows that follow from them.",
+            )
+        return tried[int(best["seed"])]
+
+    def settings_of(self, name: str) -> tuple[Settings, ...]:
+        """What is tried of a method; an addition stands beside the anchor's chosen objectives."""
+        if not name.startswith(f"{ANCHOR} + "):
+            return METHODS[name]
+        anchor = self.chosen(ANCHOR)["objectives"]
+        return tuple({**added, "objectives": {**anchor, **added["objectives"]}} for added in METHODS[name])
 
     def best_trial(self, name: str) -> dict[str, Any]:
         """The trial with the highest M(q,g) mAP on the validation split; its ``seed`` is the setting's number."""
@@ -259,8 +282,9 @@ def write_words(table: Table, path: Path) -> None:
         "",
         f"Made by `{COMMAND}` from `results/compatibility.json`. Test images; mean over seeds (smallest to largest). "
         "Retention is M(q,g)/M(g,g) by mAP; NFR@1 is the share of queries that the gallery encoder's own query "
-        "answers rightly and the light one does not. The last column compares with "
-        f"\"{ANCHOR}\" query by query: an advantage counts if its 95 % interval is above 0 for each of three seeds.",
+        "answers rightly and the light one does not; gain is (M(q,g) − M(q*,q*)) / (M(g,g) − M(q*,q*)) by mAP. An "
+        f"addition to \"{ANCHOR}\" stands beside the weights that were chosen for that one. The last column compares "
+        f"with \"{ANCHOR}\" query by query: an advantage counts if its 95 % interval is above 0 for each of 3 seeds.",
         "",
     ]
     for data in DATA:
@@ -283,17 +307,20 @@ def write_words(table: Table, path: Path) -> None:
                 _mean(rows[name], "metrics", "map"),
                 _mean(rows[name], "homogeneous", "map"),
                 _mean(rows[name], "retention", "map"),
+                _mean(rows[name], "gain", "map"),
                 _mean(rows[name], "flips", "nfr@1"),
                 _against(table, name, source),
             ]
             for name in methods
         ]
-        header = ["method", "seeds", "M(q,g) P@1", "M(q,g) mAP", "M(q,q) mAP", "retention", "NFR@1", "against anchor"]
-        lines += [*markdown(header, cells), ""]
+        numbers = ["M(q,g) P@1", "M(q,g) mAP", "M(q,q) mAP", "retention", "gain", "NFR@1"]
+        lines += [*markdown(["method", "seeds", *numbers, "against anchor"], cells), ""]
     write_text(path, "\n".join(lines).rstrip() + "\n")
 
 
 def _mean(rows: list[dict[str, Any]], part: str, metric: str) -> str:
+    if any(row[part][metric] is None for row in rows):
+        return "undefined"
     return over_seeds(rows, lambda row: float(row[part][metric]))
 
 
@@ -301,9 +328,7 @@ def _against(table: Table, name: str, source: str) -> str:
     seeds = [row["seed"] for row in table.of(name, source) if table.has(ANCHOR, source, row["seed"])]
     if name == ANCHOR or not seeds:
         return "–"
-    found = [
-        compare(table.values(name, source, seed), table.values(ANCHOR, source, seed), "map") for seed in seeds
-    ]
+    found = [table.compare(name, ANCHOR, source, seed, "map") for seed in seeds]
     words = {"confirmed": "better", "refuted": "worse", "undecided": "no difference shown"}
     each = ", ".join(f"{one['difference']:+.4f}" for one in found)
     verdict = judge(found, seeds=len(SEEDS))
@@ -311,4 +336,4 @@ def _against(table: Table, name: str, source: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tables import Table, compare, cost_of, judge, markdown, over_seeds, slug
+from tables import Table, cost_of, judge, markdown, over_seeds, run, slug
 
 from hetsearch.bundle import read_card
 from hetsearch.config import changed, load_config
@@ -136,10 +136,7 @@ def claims_of(table: Table, data: str) -> list[str]:
         seeds = [seed for seed in seeds if table.has(second, test_of(data), seed)]
         words = []
         for metric in ("map", "p@1"):
-            found = [
-                compare(table.values(first, test_of(data), seed), table.values(second, test_of(data), seed), metric)
-                for seed in seeds
-            ]
+            found = [table.compare(first, second, test_of(data), seed, metric) for seed in seeds]
             each = ", ".join(f"{one['difference']:+.4f} [{one['ci'][0]:+.4f}, {one['ci'][1]:+.4f}]" for one in found)
             words.append(f"{judge(found, seeds=len(SEEDS))} by {metric} ({each or 'no seed'})")
         lines.append(f"- {claim[0].upper()}{claim[1:]}: {'; '.join(words)}.")
@@ -152,4 +149,4 @@ def test_of(data: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tables import Table, compare, cost_of, judge, markdown, over_seeds, slug
+from tables import Table, cost_of, judge, markdown, over_seeds, run, slug
 
 from hetsearch.bundle import read_card
 from hetsearch.config import changed, load_config
@@ -140,10 +140,7 @@ def _metrics(rows: list[dict[str, Any]]) -> list[str]:
 
 def _cells(table: Table, name: str) -> list[str]:
     rows = table.of(name, SOURCE)
-    found = [
-        compare(table.values(name, SOURCE, row["seed"]), table.values(OLD_ROW, SOURCE, row["seed"]), "map")
-        for row in rows
-    ]
+    found = [table.compare(name, OLD_ROW, SOURCE, row["seed"], "map") for row in rows]
     each = ", ".join(f"{one['difference']:+.4f}" for one in found)
     defined = all(row["update_gain"]["map"] is not None for row in rows)
     return [
@@ -156,4 +153,4 @@ def _cells(table: Table, name: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

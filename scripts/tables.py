@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hetsearch.bundle import EncoderCard
+from hetsearch.errors import HetsearchError, UsageError
 from hetsearch.evaluation.result import METRICS
 from hetsearch.evaluation.scores import PerQuery, Scores
 from hetsearch.files import atomic_path, make_folder, write_json
@@ -22,9 +24,10 @@ Row = dict[str, Any]
 
 
 class Table:
-    """The rows of one table: ``results/NAME.json``, and beside the runs the values of every query, for pairing.
+    """The rows of one table, ``results/NAME.json``, and their paired comparisons, ``results/NAME-pairs.json``.
 
-    A row that is there already is not made again; remove it to do so.
+    The values of every query, which comparisons are made of, lie beside the runs. A row that is there already is not
+    made again; remove it to do so.
 
     Args:
         results: the file of rows.
@@ -34,7 +37,8 @@ class Table:
 
     def __init__(self, results: Path, runs: Path, command: str) -> None:
         self.results, self.runs, self.command = results, runs, command
-        self.rows: list[Row] = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else []
+        self.paired = results.with_name(f"{results.stem}-pairs.json")
+        self.rows, self.pairs = _read(results), _read(self.paired)
 
     def has(self, name: str, data: str, seed: int) -> bool:
         """Whether the row is done."""
@@ -44,6 +48,11 @@ class Table:
         """Write one row, with means and 95 % intervals over queries, and keep its values of every query."""
         path = self._values(name, data, seed)
         make_folder(path.parent)
+        # A row that is made again makes its comparisons again.
+        stored = _read(self.paired)
+        self.pairs = [one for one in stored if not _is_of(one, name, data, seed)]
+        if self.pairs != stored:
+            write_json(self.paired, self.pairs)
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **{metric: scores.values[metric] for metric in METRICS})
         draws = bootstrap_means(np.stack([scores.values[metric] for metric in METRICS], axis=1))
@@ -69,14 +78,55 @@ class Table:
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
             "command": self.command,
         }
-        self.rows.append(row)
+        self.rows = [*_read(self.results), row]  # another process may have written rows of another data set
         write_json(self.results, self.rows)
         return row
 
     def values(self, name: str, data: str, seed: int) -> PerQuery:
-        """Each metric of every query, ``(n_queries,)``."""
-        with np.load(self._values(name, data, seed)) as stored:
+        """Each metric of every query, ``(n_queries,)``.
+
+        Raises:
+            UsageError: they are not there, as on another machine than the row's.
+        """
+        path = self._values(name, data, seed)
+        if not path.is_file():
+            raise UsageError(
+                f"the values of every query behind the row '{name}' of {data}, seed {seed}, are not there",
+                expected=f"'{path}'",
+                hint=f"Remove the row from '{self.results}' to make it again.",
+            )
+        with np.load(path) as stored:
             return {metric: stored[metric] for metric in METRICS}
+
+    def compare(self, first: str, second: str, data: str, seed: int, metric: str) -> Row:
+        """The paired difference of two rows, from the file of comparisons or else from the values of every query.
+
+        Raises:
+            UsageError: neither is there.
+        """
+        place = {"first": first, "second": second, "data": data, "seed": seed, "metric": metric}
+        known = [one for one in self.pairs if place.items() <= one.items()]
+        if not known:
+            found = compare(self.values(first, data, seed), self.values(second, data, seed), metric)
+            known = [{**place, **found}]
+            self.pairs = [*_read(self.paired), *known]
+            write_json(self.paired, self.pairs)
+        return known[0]
+
+    def require_space(self, data: str, space: str) -> None:
+        """Refuse rows of another gallery encoder: their numbers do not belong into one table with new ones.
+
+        Raises:
+            UsageError: names the first such row.
+        """
+        for row in self.rows:
+            if row["data"] == data and row.get("space", space) != space:
+                raise UsageError(
+                    f"'{self.results}' holds rows of another gallery encoder",
+                    observed=f"'{row['name']}' of {data} in the space {row['space']}",
+                    expected=space,
+                    hint="Give another --results and --runs, or remove those rows.",
+                )
 
     def of(self, name: str, data: str) -> list[Row]:
         """The rows of one name, by seed."""
@@ -85,6 +135,24 @@ class Table:
 
     def _values(self, name: str, data: str, seed: int) -> Path:
         return self.runs / "values" / slug(data) / f"{slug(name)}-{seed}.npz"
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script; a user's mistake is a message and an exit code, never a traceback."""
+    try:
+        main()
+    except HetsearchError as error:
+        sys.stderr.write(f"{Path(sys.argv[0]).stem}: error: {error}\n")
+        sys.exit(error.exit_code)
+
+
+def _read(path: Path) -> list[Row]:
+    rows: list[Row] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return rows
+
+
+def _is_of(pair: Row, name: str, data: str, seed: int) -> bool:
+    return name in (pair["first"], pair["second"]) and (pair["data"], pair["seed"]) == (data, seed)
 
 
 def slug(text: str) -> str:
@@ -132,5 +200,8 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def commit() -> str:
     """The commit that the row was made with."""
     ask = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    found = subprocess.run(ask, capture_output=True, text=True, check=False)
+    try:
+        found = subprocess.run(ask, capture_output=True, text=True, check=False)
+    except OSError:  # no git on this machine; the row is worth more than its commit
+        return "unknown"
     return found.stdout.strip() or "unknown"

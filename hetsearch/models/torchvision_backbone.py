@@ -25,7 +25,8 @@ def build_torchvision(channels: int, arguments: TorchvisionArguments) -> tuple[n
     """Make the backbone, untrained, and say how many features it gives.
 
     Raises:
-        ConfigError: torchvision has no such network, or it is no classifier with a linear layer at its end.
+        ConfigError: torchvision has no such network, it is no classifier with a linear layer at its end, or it gives
+            more than one output.
     """
     known = torchvision.models.list_models(module=torchvision.models)
     if arguments.name not in known:
@@ -35,6 +36,12 @@ def build_torchvision(channels: int, arguments: TorchvisionArguments) -> tuple[n
         backbone = torchvision.models.get_model(arguments.name, weights=None, **arguments.options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"torchvision cannot make '{arguments.name}'", observed=str(error)) from None
+    if getattr(backbone, "aux_logits", False):  # of GoogLeNet and Inception; in training alone, so no try would tell
+        raise ConfigError(
+            f"'{arguments.name}' has auxiliary outputs while it is trained",
+            expected="one output",
+            hint="Set encoder.arguments.options to {aux_logits: false}.",
+        )
     features = _without_head(backbone, arguments.name)
     if channels != 3:
         _take_channels(backbone, channels)

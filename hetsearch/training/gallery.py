@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from hetsearch.data.sides import Sides
-from hetsearch.errors import ConfigError
+from hetsearch.errors import ConfigError, UsageError
 from hetsearch.files import make_folder
 from hetsearch.models.network import EncoderNetwork, build_network
 from hetsearch.models.torch_encoder import TorchEncoder
@@ -51,13 +51,13 @@ def train_gallery(
         gallery_encoder: the older space's; default ``gallery-encoder`` beside it, if it is there.
 
     Raises:
-        UsageError: nothing can be written into ``out``, or there is no older space.
+        UsageError: nothing can be written into ``out``, or it holds the older space; or there is no older space.
         SpaceMismatch: the older gallery encoder is of another space.
         ConfigError: the recipe cannot define a space, or not one that is compatible with the older.
         DataError: a source is missing, or the validation split has no labels.
     """
     old = None if compatible_with is None else Reference.open(compatible_with, gallery_encoder)
-    _check(recipe, old)
+    _check(recipe, old, out)
     train, validation = load_splits(recipe)
     check_needs(recipe, train, old)
     make_folder(out)
@@ -136,7 +136,7 @@ def compatibility_record(old: Reference, data: str, best: dict[str, float]) -> d
     }
 
 
-def _check(recipe: Recipe, old: Reference | None) -> None:
+def _check(recipe: Recipe, old: Reference | None, out: Path) -> None:
     needs = needs_of(recipe.objectives)
     if recipe.select_by == "cosine":
         raise ConfigError("'select_by: cosine' is for query encoders", expected="map or p@1")
@@ -155,6 +155,8 @@ def _check(recipe: Recipe, old: Reference | None) -> None:
             "nothing in the recipe makes the new space compatible with the older one",
             hint="Add the objective 'frozen_classifier', which needs the older space's classifier.",
         )
+    if (out / "space" / "space.json").is_file() and EmbeddingSpace.load(out).id == old.space.id:
+        raise UsageError(f"'{out}' holds the older space itself, which would be lost", hint="Choose another --out.")
     if recipe.encoder.dim != old.space.dim:
         raise ConfigError(
             "'encoder.dim' is not the older space's", observed=recipe.encoder.dim, expected=old.space.dim

@@ -46,7 +46,7 @@ def load_splits(recipe: Recipe) -> tuple[LoadedImages, LoadedImages]:
 
     Raises:
         DataError: a source is missing, or the validation split cannot decide what the recipe chooses by: it has no
-            labels, or no two of its images share one.
+            labels, or no query among its images has anything to find.
     """
     train = open_source(recipe.data.train)
     validation = open_source(recipe.data.validation)
@@ -96,12 +96,20 @@ def _check_decides(images: ImageSet) -> None:
             hint="Put the images into class sub-folders, or add a column 'label' to the manifest; a query encoder can "
             "also be chosen without labels: select_by: cosine.",
         )
-    if len(images.classes) == len(images):
+    if not _has_positives(images):
+        alone = len(images.classes) == len(images)
         raise DataError(
             f"'{images.name}' cannot tell which epoch is best",
-            observed=f"{len(images)} images, each of a class of its own",
-            expected="classes with two images or more",
+            observed=f"{len(images)} images, each of a class of its own" if alone else "no query with a right answer",
+            expected="classes with two images or more, not all of one group, and on both sides where there are roles",
         )
+
+
+def _has_positives(images: ImageSet) -> bool:
+    """Whether the protocol lets any query find an item of its class."""
+    sides, alike = Sides.of(images), np.ones((len(images), 1), dtype=np.float32)
+    blocks = metrics.ranked_relevance(sides.query(alike), sides.gallery(alike))
+    return any(relevance.any() for _, relevance in blocks)
 
 
 def _load(images: ImageSet, recipe: Recipe) -> LoadedImages:

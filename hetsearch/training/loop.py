@@ -78,8 +78,8 @@ def fit(
         space: id of the space that is trained into; None where the training defines one.
 
     Raises:
-        ConfigError: a batch cannot be filled, or ``out`` holds a training of another recipe, into another space or
-            on other images.
+        ConfigError: a batch cannot be filled, or ``out`` holds a training of another recipe, into another space, on
+            other images or towards other embeddings of them.
         HetsearchError: the training diverged.
     """
     run = _Run(task, images, recipe, out, evaluate, accelerator, space)
@@ -126,7 +126,8 @@ class _Run:
         return list(batches_of_epoch(labels, self.recipe.batches, seed=self.recipe.seed, epoch=epoch))
 
     def resume(self) -> None:
-        document = load_checkpoint(self.out, self.identity, self.learnt_from, self.accelerator.device)
+        device, targets = self.accelerator.device, self.images.targets
+        document = load_checkpoint(self.out, self.identity, self.learnt_from, device, targets)
         if document is not None:
             self.progress = Progress(**document["progress"])
             self.plain.load_state_dict(document["task"])
@@ -230,6 +231,7 @@ class _Run:
                 task=self.plain.state_dict(),
                 best=self.best_weights,
                 optimizer=self.optimizer.state_dict(),
+                targets=self.images.targets,
             )
         self.accelerator.wait_for_everyone()
 

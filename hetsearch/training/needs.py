@@ -51,6 +51,11 @@ def check_needs(recipe: Recipe, train: LoadedImages, reference: Reference | None
         _check_positives(needs[POSITIVES], recipe, train)
     if recipe.data.regress is not None and not {TARGETS, MEMORY} & needs.keys():
         raise ConfigError("'data.regress' has no use without an objective that needs the gallery encoder's embeddings")
+    if recipe.data.regress is not None and reference is not None and reference.embeddings is not None:
+        raise ConfigError(
+            "'data.regress' says how many images the gallery encoder embeds, and a gallery has done so already",
+            hint="Leave it out (--data.regress null), or give --gallery-encoder instead of --gallery-vectors.",
+        )
     if recipe.batches.samples_per_class and train.labels is None:
         raise ConfigError("'batches.samples_per_class' needs labels", observed=f"'{train.images.name}' has none")
 

@@ -57,12 +57,7 @@ def train_query(
         raise ConfigError("'encoder.dim' is not the space's", observed=recipe.encoder.dim, expected=space.dim)
     train, validation = load_splits(recipe)
     check_needs(recipe, train, reference)
-    compares = "align" if recipe.align else "select_by: cosine" if recipe.select_by == "cosine" else None
-    if compares and not reference.covers(validation):
-        raise ConfigError(
-            f"'{compares}' needs the gallery encoder, or its vectors of every validation image",
-            hint="Give --gallery-encoder BUNDLE, or --gallery-vectors GALLERY that holds the validation images.",
-        )
+    _check_validation(recipe, validation, reference)
     make_folder(out)
     accelerator = make_accelerator(recipe)
     torch.manual_seed(recipe.seed)
@@ -88,6 +83,22 @@ def train_query(
         fold(network, fit_map(vectors, reference.embed(validation, network.spec), recipe.align))
         fitted = replace(fitted, best={**evaluate(network), "epoch": fitted.best["epoch"]})
     return finish(network, recipe, fitted, out, role="query", space=space.id, accelerator=accelerator)
+
+
+def _check_validation(recipe: Recipe, validation: LoadedImages, reference: Reference) -> None:
+    """Refuse what could be told only at the first evaluation, or after the training."""
+    compares = "align" if recipe.align else "select_by: cosine" if recipe.select_by == "cosine" else None
+    if compares and not reference.covers(validation):
+        raise ConfigError(
+            f"'{compares}' needs the gallery encoder, or its vectors of every validation image",
+            hint="Give --gallery-encoder BUNDLE, or --gallery-vectors GALLERY that holds the validation images.",
+        )
+    if recipe.align and len(validation.pixels) < reference.space.dim:
+        raise ConfigError(
+            "'align' needs a validation image for each dimension of the space",
+            observed=f"{len(validation.pixels)} images of '{validation.images.name}'",
+            expected=f"at least {reference.space.dim}",
+        )
 
 
 def heterogeneous(validation: LoadedImages, reference: Reference) -> Evaluate:

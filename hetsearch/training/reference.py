@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import torch
 from torch import Tensor
 
 from hetsearch.bundle import CARD
-from hetsearch.errors import ConfigError
+from hetsearch.data.images import ImageSet
+from hetsearch.data.manifest import SUFFIXES
+from hetsearch.data.named import NAMED
+from hetsearch.errors import ConfigError, UsageError
 from hetsearch.objectives import MEMORY, TARGETS, Context, Memory, needs_of
 from hetsearch.preprocess import InputSpec, Pixels
 from hetsearch.runtime import Encoder, load_encoder
@@ -47,9 +51,11 @@ class Reference:
             vectors: a gallery of the space, whose vectors stand in for the gallery encoder.
 
         Raises:
-            UsageError: there is no space, or nothing where the encoder or the gallery is named.
+            UsageError: there is no space, or nothing where the encoder or the gallery is named; or both are named.
             SpaceMismatch: the encoder or the gallery is of another space.
         """
+        if encoder is not None and vectors is not None:
+            raise UsageError("a gallery encoder and a gallery are two ways to the same vectors", expected="one of them")
         space = EmbeddingSpace.load(folder)
         if vectors is not None:
             # pyarrow belongs to the extra of galleries, which most trainings do without.
@@ -92,7 +98,7 @@ class Reference:
     def covers(self, images: LoadedImages) -> bool:
         """Whether the gallery encoder's embedding of every one of these images can be had."""
         if self.embeddings is not None:
-            return self._same_keys(images) and set(images.images.keys) <= set(self.embeddings.keys)
+            return keys_agree(images.images, self.embedded) and set(images.images.keys) <= set(self.embeddings.keys)
         return self.encoder is not None
 
     def embed(self, images: LoadedImages, spec: InputSpec) -> Vectors:
@@ -131,19 +137,18 @@ class Reference:
             seed=recipe.seed,
         )
 
-    def _same_keys(self, images: LoadedImages) -> bool:
-        """Whether a key means the same image in both; in a folder it is only a path within that folder."""
-        folders = [Path(name) for name in (images.images.name, self.embedded) if Path(name).is_dir()]
-        return not folders or (len(folders) == 2 and folders[0].samefile(folders[1]))
-
     def _by_key(self, images: LoadedImages) -> Vectors:
         assert self.embeddings is not None  # needs were checked
-        rows = {key: row for row, key in enumerate(self.embeddings.keys)} if self._same_keys(images) else {}
+        comparable = keys_agree(images.images, self.embedded)
+        rows = {key: row for row, key in enumerate(self.embeddings.keys)} if comparable else {}
         found = np.zeros((len(images.pixels), self.space.dim), dtype=np.float32)
         for position, key in enumerate(images.images.keys):
             if key in rows:
                 found[position] = self.embeddings.vectors[rows[key]]
-        if not found.any():
+        known = int(found.any(axis=1).sum())
+        if 0 < known < len(found):
+            sys.stderr.write(f"the gallery knows {known:,} of the {len(found):,} images of '{images.images.name}'\n")
+        if not known:
             raise ConfigError(
                 f"the gallery knows none of the images of '{images.images.name}'",
                 observed=f"keys like '{images.images.keys[0]}'",
@@ -151,6 +156,47 @@ class Reference:
                 hint="Build it with 'hetsearch index build' from the same source.",
             )
         return found
+
+
+def keys_agree(images: ImageSet, embedded: str) -> bool:
+    """Whether a key of ``images`` means the same image in the source that a gallery was built from.
+
+    Named sets number their images, each its own; a path means something within its folder only. The keys that a
+    manifest gives itself mean the same in every manifest.
+
+    Args:
+        images: the images, as ``open_source`` opened them.
+        embedded: name of the other source.
+    """
+    named = _named_set(images.name)
+    if named or _named_set(embedded):
+        return named == _named_set(embedded)
+    if _manifest(images.name) and not _key_is_path(images):
+        return _manifest(embedded) is not None
+    here, there = (_folder(name) for name in (images.name, embedded))
+    return here.is_dir() and there.is_dir() and here.samefile(there)
+
+
+def _named_set(name: str) -> str | None:
+    known = name.rpartition(":")[0]
+    return known if known in NAMED else None
+
+
+def _manifest(name: str) -> Path | None:
+    """The file of ``MANIFEST`` or ``MANIFEST:SPLIT``; None for another kind of source."""
+    places = (Path(name), Path(name.rpartition(":")[0]))
+    return next((place for place in places if place.suffix.lower() in SUFFIXES and not place.is_dir()), None)
+
+
+def _folder(name: str) -> Path:
+    """The folder within which the paths of a source mean something."""
+    manifest = _manifest(name)
+    return Path(name) if manifest is None else manifest.parent
+
+
+def _key_is_path(images: ImageSet) -> bool:
+    """Whether the first image is called by its path, as in a manifest without a column 'key'."""
+    return images.read(0) == _folder(images.name) / images.keys[0]
 
 
 def pixels_for(wanted: InputSpec, has: InputSpec, images: LoadedImages) -> Pixels:

@@ -39,6 +39,22 @@ def test_another_training_is_not_resumed(tmp_path: Path, recipe: str, images: st
         load_checkpoint(tmp_path, recipe, images, CPU)
 
 
+def test_a_training_goes_on_towards_the_targets_that_it_began_with(tmp_path: Path) -> None:
+    targets = torch.nn.functional.normalize(torch.randn(2, 600, 8, generator=torch.Generator().manual_seed(0)), dim=2)
+    save_checkpoint(tmp_path, Progress(), "recipe", "images", task={}, best=None, optimizer={}, targets=targets)
+    for same in (targets, targets + 1e-4, targets.half().float()):  # another machine's rounding is no other encoder
+        assert load_checkpoint(tmp_path, "recipe", "images", CPU, same) is not None
+    not_mirrored = torch.stack([targets[0], targets[0]])
+    for other in (not_mirrored, targets.flip(1), targets[:, :500], targets[:, :, :4]):
+        with pytest.raises(ConfigError, match="other embeddings of the same images"):
+            load_checkpoint(tmp_path, "recipe", "images", CPU, other)
+
+
+def test_an_older_checkpoint_that_knows_no_targets_is_resumed(tmp_path: Path) -> None:
+    save(tmp_path)
+    assert load_checkpoint(tmp_path, "recipe", "images", CPU, torch.ones(2, 5, 3)) is not None
+
+
 def test_a_damaged_checkpoint_says_so(tmp_path: Path) -> None:
     save(tmp_path)
     whole = (tmp_path / "checkpoint.pt").read_bytes()

@@ -68,6 +68,20 @@ def test_a_validation_split_that_cannot_decide_is_refused(
         train_gallery(recipe_for(data=data), tmp_path / "run")
 
 
+def test_a_validation_split_whose_protocol_leaves_no_answer_is_refused(
+    tmp_path: Path, recipe_for: MakeRecipe, fashion_folder: Path, fashion_train_folder: Path
+) -> None:
+    # Each class has three images, but all of one photograph; or its queries have no item of their class.
+    manifest = fashion_folder.parent / "grouped.csv"
+    rows = [(f"test/class-{label}/00{number}.png", label, number) for label in range(2) for number in range(3)]
+    for header, column in (("group", lambda label, _: label), ("role", lambda label, _: ("query", "gallery")[label])):
+        lines = [f"{path},{label},{column(label, number)}" for path, label, number in rows]
+        manifest.write_text("\n".join([f"path,label,{header}", *lines]) + "\n", encoding="utf-8")
+        data = {"train": str(fashion_train_folder), "validation": str(manifest)}
+        with pytest.raises(DataError, match="no query with a right answer"):
+            train_gallery(recipe_for(data=data), tmp_path / "run")
+
+
 def test_a_file_in_the_place_of_the_run_is_refused(tmp_path: Path, recipe_for: MakeRecipe) -> None:
     (tmp_path / "file").touch()
     for out in (tmp_path / "file", tmp_path / "file" / "run"):
@@ -115,6 +129,8 @@ def test_an_upgrade_that_cannot_be_compatible_is_refused(
         train_gallery(recipe_for(objectives=UPGRADE, encoder={"dim": 8}), tmp_path / "b", compatible_with=space)
     with pytest.raises(ConfigError, match="--compatible-with"):
         train_gallery(recipe_for(objectives=UPGRADE), tmp_path / "c")
+    with pytest.raises(UsageError, match="holds the older space itself"):
+        train_gallery(recipe_for(objectives=UPGRADE), space, compatible_with=space)
 
 
 def test_an_older_space_without_its_encoder_is_recorded_without_numbers(

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hetsearch.errors import ConfigError
+from hetsearch.space import Embeddings
 from hetsearch.training.images import load_splits
 from hetsearch.training.needs import check_needs
 from hetsearch.training.recipe import Recipe
@@ -56,6 +58,18 @@ def test_balanced_batches_need_labels(recipe_for: MakeRecipe, flat: Path, space:
     recipe = recipe_for(data={"train": str(flat), "validation": str(fashion_folder)}, objectives={"soft_labels": {}})
     with pytest.raises(ConfigError, match="samples_per_class' needs labels"):
         check(recipe, Reference.open(space))
+
+
+def test_a_limit_on_embedding_has_no_use_with_vectors(
+    recipe_for: MakeRecipe, space: Path, fashion_train_folder: Path
+) -> None:
+    given = Reference.open(space)
+    vectors = Embeddings(np.ones((1, 1), dtype=np.float32), given.space.id, ("a",))
+    data = {"train": str(fashion_train_folder), "validation": str(fashion_train_folder), "regress": 5}
+    recipe = recipe_for(data=data, objectives={"cosine_regression": {}})
+    check(recipe, given)
+    with pytest.raises(ConfigError, match="a gallery has done so already"):
+        check(recipe, Reference(given.space, embeddings=vectors))
 
 
 def test_batches_without_positives_are_refused(recipe_for: MakeRecipe) -> None:

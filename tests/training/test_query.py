@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from hetsearch.bundle import read_card
+from hetsearch.data.sources import open_source
 from hetsearch.errors import ConfigError, SpaceMismatch
 from hetsearch.export import export_bundle
+from hetsearch.gallery import build_gallery
 from hetsearch.runtime import load_encoder
 from hetsearch.training import targets
 from hetsearch.training.gallery import train_gallery
@@ -82,6 +84,19 @@ def test_a_run_is_not_resumed_into_another_space(tmp_path: Path, recipe_for: Mak
     assert read_card(trained.bundle).space == read_card(space / "gallery-encoder").space
 
 
+def test_a_run_is_not_resumed_towards_other_targets(
+    tmp_path: Path, recipe_for: MakeRecipe, space: Path, fashion_train_folder: Path
+) -> None:
+    # The gallery has no vectors of mirror images, so half of the targets would change on the way.
+    build_gallery(
+        load_encoder(space / "gallery-encoder"), open_source(str(fashion_train_folder)), tmp_path / "g", progress=False
+    )
+    recipe = recipe_for(objectives={"cosine_regression": {}}, schedule={"epochs": 1})
+    train_query(recipe, space, tmp_path / "q")
+    with pytest.raises(ConfigError, match="towards other embeddings"):
+        train_query(recipe, space, tmp_path / "q", gallery_vectors=tmp_path / "g")
+
+
 def test_an_objective_without_weight_needs_nothing(tmp_path: Path, recipe_for: MakeRecipe, space: Path) -> None:
     shutil.copytree(space / "space", tmp_path / "alone" / "space")
     objectives = {"frozen_classifier": {}, "cosine_regression": {"weight": 0}}
@@ -144,3 +159,16 @@ def test_aligning_needs_the_gallerys_vectors(tmp_path: Path, recipe_for: MakeRec
     recipe = recipe_for(objectives={"frozen_classifier": {}}, align="ridge")
     with pytest.raises(ConfigError, match="'align' needs the gallery encoder"):
         train_query(recipe, tmp_path / "alone", tmp_path / "q")
+
+
+def test_too_few_images_to_align_are_told_before_the_training(
+    tmp_path: Path, recipe_for: MakeRecipe, space: Path, fashion_folder: Path, fashion_train_folder: Path
+) -> None:
+    for image in ("class-1/000.png", "class-1/001.png", "class-2/000.png"):
+        (tmp_path / "few" / image).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(fashion_folder / image, tmp_path / "few" / image)
+    data = {"train": str(fashion_train_folder), "validation": str(tmp_path / "few")}
+    recipe = recipe_for(data=data, objectives={"frozen_classifier": {}}, align="procrustes")
+    with pytest.raises(ConfigError, match=r"'align' needs.*observed 3 images.*at least 16"):
+        train_query(recipe, space, tmp_path / "q")
+    assert not (tmp_path / "q").exists()

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from hetsearch.data.images import ArrayReader, ImageSet
 from hetsearch.data.sources import open_source
-from hetsearch.errors import ConfigError, SpaceMismatch
+from hetsearch.errors import ConfigError, SpaceMismatch, UsageError
 from hetsearch.export import export_bundle
 from hetsearch.gallery import build_gallery
 from hetsearch.runtime import load_encoder
@@ -17,7 +19,7 @@ from hetsearch.training.gallery import train_gallery
 from hetsearch.training.images import load_splits
 from hetsearch.training.query import train_query
 from hetsearch.training.recipe import Recipe
-from hetsearch.training.reference import Reference
+from hetsearch.training.reference import Reference, keys_agree
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -54,6 +56,69 @@ def test_vectors_of_another_space_or_of_other_images_are_refused(
     recipe = recipe_for(objectives={"cosine_regression": {}}, data=data, batches={"size": 40})
     with pytest.raises(ConfigError, match="knows none of the images"):
         train_query(recipe, space, tmp_path / "q", gallery_vectors=vectors)
+
+
+def sources(folder: Path, fashion_folder: Path) -> dict[str, str]:
+    """Sources whose keys are alike: folders, and manifests with and without keys of their own."""
+    for place in ("here", "there"):
+        (folder / place).mkdir()
+        shutil.copy(fashion_folder / "class-1" / "000.png", folder / place / "a.png")
+        (folder / place / "paths.csv").write_text("path,label,split\na.png,x,train\n", encoding="utf-8")
+        (folder / place / "keys.csv").write_text("key,path,label\na.png!,a.png,x\n", encoding="utf-8")
+    names = {f"{place} {kind}": str(folder / place / kind) for place in ("here", "there") for kind in ("", "paths.csv")}
+    names |= {f"{place} keys.csv": str(folder / place / "keys.csv") for place in ("here", "there")}
+    return {**names, "here paths.csv:train": f"{names['here paths.csv']}:train", "gone": str(folder / "gone")}
+
+
+@pytest.mark.parametrize(
+    ("mine", "embedded", "agree"),
+    [
+        ("here ", "here ", True),
+        ("here ", "there ", False),
+        ("here ", "here paths.csv", True),
+        ("here paths.csv", "here ", True),
+        ("here paths.csv:train", "here paths.csv", True),
+        ("here paths.csv", "there paths.csv", False),
+        ("here paths.csv", "gone", False),
+        ("here ", "gone", False),
+        ("here keys.csv", "there keys.csv", True),  # a manifest's own keys mean the same everywhere
+        ("here keys.csv", "here ", False),
+    ],
+)
+def test_when_a_key_means_the_same_image(
+    tmp_path: Path, fashion_folder: Path, mine: str, embedded: str, agree: bool
+) -> None:
+    names = sources(tmp_path, fashion_folder)
+    assert keys_agree(open_source(names[mine]), names[embedded]) is agree
+
+
+@pytest.mark.parametrize(
+    ("embedded", "agree"),
+    [("mnist:train", True), ("mnist:test", True), ("fashion-mnist:train", False), ("some/folder", False)],
+)
+def test_named_sets_number_their_images_alike_and_are_not_confused(embedded: str, agree: bool) -> None:
+    images = ImageSet("mnist:train", ("train/00000",), ArrayReader(np.zeros((1, 28, 28), dtype=np.uint8)))
+    assert keys_agree(images, embedded) is agree
+
+
+def test_a_gallery_encoder_and_vectors_are_not_taken_together(space: Path, vectors: Path) -> None:
+    with pytest.raises(UsageError, match="two ways to the same"):
+        Reference.open(space, space / "gallery-encoder", vectors)
+
+
+def test_vectors_of_some_images_are_used_and_counted(
+    recipe_for: MakeRecipe, space: Path, vectors: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = recipe_for(objectives={"cosine_regression": {}})
+    reference = Reference.open(space, vectors=vectors)
+    assert reference.embeddings is not None
+    some = replace(
+        reference.embeddings, vectors=reference.embeddings.vectors[:30], keys=reference.embeddings.keys[:30]
+    )
+    targets = replace(reference, embeddings=some).targets(recipe, load_splits(recipe)[0])
+    assert targets is not None
+    assert int(targets[0].any(dim=1).sum()) == 30
+    assert "the gallery knows 30 of the 400 images" in capsys.readouterr().err
 
 
 def test_rows_of_the_classifier_follow_the_training_sets_classes(

@@ -1,0 +1,169 @@
+"""The rows and comparisons of the scripts that make tables, without any training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hetsearch.errors import UsageError
+from hetsearch.evaluation.result import METRICS
+from hetsearch.evaluation.scores import Scores
+from hetsearch.metrics import difference_interval
+
+DATA = "some:test"
+
+
+@pytest.fixture
+def tables(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+    import tables
+
+    return tables
+
+
+@pytest.fixture
+def compatibility(tables: ModuleType) -> ModuleType:
+    import table_compatibility
+
+    return table_compatibility
+
+
+def scores(seed: int, lift: float = 0.0) -> Scores:
+    random = np.random.default_rng(seed)
+    values = {metric: random.random(200) + lift for metric in METRICS}
+    return Scores(values, np.arange(200), 0, np.zeros(1))
+
+
+def open_table(tables: ModuleType, folder: Path) -> Any:
+    return tables.Table(folder / "results" / "table.json", folder / "runs", "python table.py")
+
+
+def test_rows_are_kept_and_found_again(tables: ModuleType, tmp_path: Path) -> None:
+    table = open_table(tables, tmp_path)
+    table.add("a", DATA, 1, scores(0), cost={"params": 5})
+    again = open_table(tables, tmp_path)
+    assert again.has("a", DATA, 1)
+    assert not again.has("a", DATA, 0)
+    (row,) = again.of("a", DATA)
+    assert row["metrics"]["map"] == pytest.approx(scores(0).values["map"].mean())
+    assert row["ci"]["map"][0] < row["metrics"]["map"] < row["ci"]["map"][1]
+    np.testing.assert_array_equal(again.values("a", DATA, 1)["map"], scores(0).values["map"])
+
+
+def test_two_processes_do_not_lose_each_others_rows(tables: ModuleType, tmp_path: Path) -> None:
+    first, second = open_table(tables, tmp_path), open_table(tables, tmp_path)
+    first.note("a", DATA, 0)
+    second.note("b", DATA, 0)
+    assert [row["name"] for row in open_table(tables, tmp_path).rows] == ["a", "b"]
+
+
+def test_comparisons_outlive_the_values_and_go_with_their_row(tables: ModuleType, tmp_path: Path) -> None:
+    table = open_table(tables, tmp_path)
+    table.add("a", DATA, 0, scores(0, lift=0.1))
+    table.add("b", DATA, 0, scores(1))
+    found = table.compare("a", "b", DATA, 0, "map")
+    a, b = scores(0, lift=0.1).values["map"], scores(1).values["map"]
+    assert found["difference"] == pytest.approx((a - b).mean())
+    assert found["ci"] == pytest.approx(list(difference_interval(a, b)))
+    for file in (tmp_path / "runs").rglob("*.npz"):
+        file.unlink()
+    moved = open_table(tables, tmp_path)
+    assert moved.compare("a", "b", DATA, 0, "map") == found
+    with pytest.raises(UsageError, match=r"row 'b' of some:test, seed 0, are not there.*Remove the row"):
+        moved.compare("b", "a", DATA, 0, "map")
+    moved.rows = [row for row in moved.rows if row["name"] != "b"]
+    moved.add("b", DATA, 0, scores(2))
+    assert json.loads((tmp_path / "results" / "table-pairs.json").read_text(encoding="utf-8")) == []
+
+
+def test_rows_of_another_space_are_refused(tables: ModuleType, tmp_path: Path) -> None:
+    table = open_table(tables, tmp_path)
+    table.note("a", DATA, 0, space="sp_old")
+    table.note("raw pixels", "other:test", 0)
+    table.require_space(DATA, "sp_old")
+    table.require_space("other:test", "sp_new")
+    with pytest.raises(UsageError, match=r"another gallery encoder: observed 'a' of some:test in the space sp_old"):
+        table.require_space(DATA, "sp_new")
+
+
+@pytest.mark.parametrize(
+    ("intervals", "verdict"),
+    [
+        ([[0.1, 0.2]] * 3, "confirmed"),
+        ([[-0.2, -0.1]] * 3, "refuted"),
+        ([[0.1, 0.2], [0.1, 0.2], [-0.1, 0.2]], "undecided"),
+        ([[0.1, 0.2], [0.1, 0.2], [-0.2, -0.1]], "undecided"),
+        ([[0.1, 0.2]] * 2, "not measured with all seeds"),
+    ],
+)
+def test_a_claim_holds_if_it_holds_for_each_seed(
+    tables: ModuleType, intervals: list[list[float]], verdict: str
+) -> None:
+    assert tables.judge([{"ci": ci} for ci in intervals], seeds=3) == verdict
+
+
+def test_a_mistake_is_a_message_and_an_exit_code(tables: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise UsageError("there is no encoder")
+
+    with pytest.raises(SystemExit) as left:
+        tables.run(main)
+    assert left.value.code == 2
+    assert "error: there is no encoder" in capsys.readouterr().err
+
+
+def bench_of(compatibility: ModuleType, tables: ModuleType, folder: Path) -> Any:
+    """The trials of one data set, the gallery encoder and the images left out."""
+    bench = object.__new__(compatibility.Bench)
+    bench.data, bench.trials = "emoji", open_table(tables, folder)
+    bench.gallery = SimpleNamespace(space="sp_1")
+    return bench
+
+
+def note_trials(bench: Any, name: str, settings: Any, maps: list[float]) -> None:
+    for number, value in enumerate(maps):
+        bench.trials.note(name, bench.data, number, settings=settings[number], validation={"map": value})
+
+
+def test_every_method_has_as_many_settings_and_each_is_a_recipe(compatibility: ModuleType) -> None:
+    assert {len(settings) for settings in compatibility.METHODS.values()} == {3}
+    from hetsearch.objectives import check_objectives
+
+    for settings in compatibility.METHODS.values():
+        for one in settings:
+            check_objectives(one["objectives"])
+
+
+def test_an_addition_stands_beside_the_anchors_chosen_weights(
+    compatibility: ModuleType, tables: ModuleType, tmp_path: Path
+) -> None:
+    bench, anchor = bench_of(compatibility, tables, tmp_path), compatibility.ANCHOR
+    note_trials(bench, anchor, compatibility.METHODS[anchor], [0.5, 0.6, 0.7])
+    assert bench.chosen(anchor) == compatibility.METHODS[anchor][2]
+    for one in bench.settings_of(f"{anchor} + codebook"):
+        assert one["objectives"]["cosine_regression"] == {"weight": 16.0}
+        assert set(one["objectives"]) == {"frozen_classifier", "cosine_regression", "codebook"}
+
+
+def test_trials_of_other_settings_are_refused(
+    compatibility: ModuleType, tables: ModuleType, tmp_path: Path
+) -> None:
+    bench = bench_of(compatibility, tables, tmp_path)
+    note_trials(bench, "soft labels", [{"objectives": {"soft_labels": {"weight": 9.0}}}] * 3, [0.5, 0.6, 0.7])
+    with pytest.raises(UsageError, match="with other settings"):
+        bench.chosen("soft labels")
+
+
+def test_no_map_is_fitted_before_every_method_was_tried(
+    compatibility: ModuleType, tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = bench_of(compatibility, tables, tmp_path)
+    note_trials(bench, "soft labels", compatibility.METHODS["soft labels"], [0.5, 0.6, 0.7])
+    monkeypatch.setattr(compatibility.Bench, "row", lambda *_, **__: pytest.fail("trained"))
+    bench.fitted(0)
+    assert {row["name"] for row in bench.trials.rows} == {"soft labels"}
