@@ -81,7 +81,9 @@ def train_query(
         network = network.cpu().eval()
         vectors = TorchEncoder(network, name="", space="").encode_pixels(validation.pixels)
         fold(network, fit_map(vectors, reference.embed(validation, network.spec), recipe.align))
-        fitted = replace(fitted, best={**evaluate(network), "epoch": fitted.best["epoch"]})
+        # Apart from the others: they are measured on the images that the map was fitted on.
+        after = {f"aligned_{name}": value for name, value in evaluate(network).items()}
+        fitted = replace(fitted, best={**fitted.best, **after})
     return finish(network, recipe, fitted, out, role="query", space=space.id, accelerator=accelerator)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -121,7 +121,7 @@ def bench_of(compatibility: ModuleType, tables: ModuleType, folder: Path) -> Any
     """The trials of one data set, the gallery encoder and the images left out."""
     bench = object.__new__(compatibility.Bench)
     bench.data, bench.trials = "emoji", open_table(tables, folder)
-    bench.gallery = SimpleNamespace(space="sp_1")
+    bench.id = "sp_1"
     return bench
 
 

@@ -1,0 +1,74 @@
+"""The words of scripts/table_compatibility.py: results/compatibility.md from the rows that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from compatibility_methods import ANCHOR, BASELINE, COMMAND, CONTROL, PARAGON, PIXELS, SEEDS
+from tables import Table, judge, markdown, over_seeds
+
+from hetsearch.files import write_text
+
+
+def write_words(table: Table, names: Sequence[str], path: Path) -> None:
+    """The table for people, the best first."""
+    lines = [
+        "# Compatibility: ways into a large network's space for a 0.1 M network",
+        "",
+        f"Made by `{COMMAND}` from `results/compatibility.json`. Test images; mean over seeds (smallest to largest). "
+        "Retention is M(q,g)/M(g,g) by mAP; NFR@1 is the share of queries that the gallery encoder's own query "
+        "answers rightly and the light one does not; gain is (M(q,g) − M(q*,q*)) / (M(g,g) − M(q*,q*)) by mAP. An "
+        f"addition to \"{ANCHOR}\" stands beside the weights that were chosen for that one. The last columns compare "
+        f"with \"{ANCHOR}\" query by query: an advantage counts if its 95 % interval is above 0 for each of 3 seeds. "
+        "What becomes the default is decided by the column of the validation split.",
+        "",
+    ]
+    for data in names:
+        source = f"{data}:test"
+        rows = {name: table.of(name, source) for name in dict.fromkeys(row["name"] for row in table.rows)}
+        rows = {name: found for name, found in rows.items() if found}
+        if not rows:
+            continue
+        lines += [f"## {data}", ""]
+        plain = [name for name in (PARAGON, BASELINE, CONTROL, PIXELS) if name in rows]
+        cells = [[name, *(_mean(rows[name], "metrics", metric) for metric in ("p@1", "map", "r@10"))] for name in plain]
+        lines += [*markdown(["", "P@1", "mAP", "R@10"], cells), ""]
+        methods = [name for name in rows if name not in plain]
+        methods.sort(key=lambda name: -sum(row["metrics"]["map"] for row in rows[name]) / len(rows[name]))
+        cells = [
+            [
+                name,
+                str(len(rows[name])),
+                _mean(rows[name], "metrics", "p@1"),
+                _mean(rows[name], "metrics", "map"),
+                _mean(rows[name], "homogeneous", "map"),
+                _mean(rows[name], "retention", "map"),
+                _mean(rows[name], "gain", "map"),
+                _mean(rows[name], "flips", "nfr@1"),
+                _against(table, name, f"{data}:validation"),
+                _against(table, name, source),
+            ]
+            for name in methods
+        ]
+        numbers = ["M(q,g) P@1", "M(q,g) mAP", "M(q,q) mAP", "retention", "gain", "NFR@1"]
+        lines += [*markdown(["method", "seeds", *numbers, "anchor, validation", "anchor, test"], cells), ""]
+    write_text(path, "\n".join(lines).rstrip() + "\n")
+
+
+def _mean(rows: list[dict[str, Any]], part: str, metric: str) -> str:
+    if any(row[part][metric] is None for row in rows):
+        return "undefined"
+    return over_seeds(rows, lambda row: float(row[part][metric]))
+
+
+def _against(table: Table, name: str, source: str) -> str:
+    seeds = [row["seed"] for row in table.of(name, source) if table.has(ANCHOR, source, row["seed"])]
+    if name == ANCHOR or not seeds:
+        return "–"
+    found = [table.compare(name, ANCHOR, source, seed, "map") for seed in seeds]
+    words = {"confirmed": "better", "refuted": "worse", "undecided": "no difference shown"}
+    each = ", ".join(f"{one['difference']:+.4f}" for one in found)
+    verdict = judge(found, seeds=len(SEEDS))
+    return f"{words.get(verdict, verdict)} ({each})"
