@@ -69,8 +69,8 @@ class Benchmark:
 
 
 DATA = {
-    "fashion-mnist": Benchmark("configs/fashion-mnist", "runs/fashion-mnist", 15, 4),
-    "emoji": Benchmark("configs/emoji", "runs/emoji", 60, 20),
+    "fashion-mnist": Benchmark("configs/fashion-mnist", "runs/fashion-mnist", 10, 3),
+    "emoji": Benchmark("configs/emoji", "runs/emoji", 30, 10),
 }
 
 SPLITS = ("test", "validation")  # what is reported, and what a default recipe is chosen by
