@@ -56,8 +56,8 @@ def evaluate(
     from hetsearch.data.sources import open_source
     from hetsearch.evaluation import evaluate as measure
     from hetsearch.evaluation import write_evaluation
-    from hetsearch.evaluation.release import Release, require_gates
-    from hetsearch.evaluation.words import HEADER, asked_lines, matrix_table, verdict_lines
+    from hetsearch.evaluation.gates.release import Release, require_gates
+    from hetsearch.evaluation.report.words import HEADER, asked_lines, matrix_table, verdict_lines
     from hetsearch.runtime import load_encoder
     from hetsearch.runtime.threads import available_threads
 

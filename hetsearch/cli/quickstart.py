@@ -42,7 +42,7 @@ def _shown(done: Quickstart) -> list[str]:
 
 
 def _numbers(done: Quickstart) -> list[str]:
-    from hetsearch.evaluation.words import HEADER, matrix_table, verdict_lines
+    from hetsearch.evaluation.report.words import HEADER, matrix_table, verdict_lines
 
     return [table(matrix_table(done.evaluation), HEADER), "", *verdict_lines(done.evaluation)]
 

@@ -6,7 +6,8 @@ From Python: :func:`evaluate` with encoders and images, :func:`evaluate_embeddin
 
 from hetsearch.evaluation.embeddings import evaluate_embeddings
 from hetsearch.evaluation.evaluate import evaluate
-from hetsearch.evaluation.release import Release, require_gates
+from hetsearch.evaluation.gates.release import Release, require_gates
+from hetsearch.evaluation.report.write import write_evaluation
 from hetsearch.evaluation.result import (
     METRICS,
     EncoderRow,
@@ -20,7 +21,6 @@ from hetsearch.evaluation.result import (
     Verdict,
 )
 from hetsearch.evaluation.upgrades import UpgradeMatrix, compatibility_matrices, compatibility_matrix
-from hetsearch.evaluation.write import write_evaluation
 
 __all__ = [
     "METRICS",

@@ -14,9 +14,9 @@ from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import Failure
 from hetsearch.data.sides import Sides
 from hetsearch.errors import DataError, UsageError
-from hetsearch.evaluation.baseline import listing_of
 from hetsearch.evaluation.cost import cost_of
 from hetsearch.evaluation.examples import pick_examples
+from hetsearch.evaluation.gates.baseline import listing_of
 from hetsearch.evaluation.matrix import Pair, matrix_rows, pairs_of, score_pairs
 from hetsearch.evaluation.result import Evaluation, Example, Verdict
 from hetsearch.evaluation.run import CardedEncoder, embed_all

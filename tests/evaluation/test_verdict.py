@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hetsearch.evaluation.figures import figures_of
+from hetsearch.evaluation.gates.figures import figures_of
 from hetsearch.evaluation.result import METRICS
 from hetsearch.evaluation.verdict import Paragon, flips_by_class, judge, paragon_of
 

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from hetsearch.errors import require_extra
-from hetsearch.evaluation.drawing import ROLES, Picture
-from hetsearch.evaluation.plane import Plane, fit_plane, plane_pictures
-from hetsearch.evaluation.plots import METRIC_NAMES, cost_pictures, human, recall_pictures, swatch
-from hetsearch.evaluation.release import observed
-from hetsearch.evaluation.result import METRICS, Evaluation, MatrixRow
-from hetsearch.evaluation.view import (
+from hetsearch.evaluation.gates.release import observed
+from hetsearch.evaluation.report.drawing import ROLES, Picture
+from hetsearch.evaluation.report.plane import Plane, fit_plane, plane_pictures
+from hetsearch.evaluation.report.plots import METRIC_NAMES, cost_pictures, human, recall_pictures, swatch
+from hetsearch.evaluation.report.view import (
     Thumbnail,
     ceiling_of,
     flat,
@@ -24,6 +23,7 @@ from hetsearch.evaluation.view import (
     subjects_of,
     symbols_of,
 )
+from hetsearch.evaluation.result import METRICS, Evaluation, MatrixRow
 
 MEANINGS = {
     "paragon": "the gallery encoder on both sides: the ceiling",
@@ -84,7 +84,7 @@ def render_report(evaluation: Evaluation, thumbnail: Thumbnail) -> str:
     )
     environment.filters |= {"number": number, "percent": percent, "human": human, "size": size}
     environment.filters |= {"milliseconds": milliseconds, "svg": Markup}
-    source = (files("hetsearch.evaluation") / "templates" / "report.html.j2").read_text(encoding="utf-8")
+    source = (files("hetsearch.evaluation.report") / "templates" / "report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source).render(
         evaluation=evaluation,
         symbols=symbols,

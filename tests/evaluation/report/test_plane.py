@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import numpy as np
 from sklearn.decomposition import PCA
 
-from hetsearch.evaluation.plane import fit_plane, plane_pictures
+from hetsearch.evaluation.report.plane import fit_plane, plane_pictures
 from tests.evaluation.made import CLASSES, vectors
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hetsearch.errors import MissingExtra
-from hetsearch.evaluation.drawing import Box, dots, drawing, place_labels, side_by_side
+from hetsearch.evaluation.report.drawing import Box, dots, drawing, place_labels, side_by_side
 
 
 def test_boxes_measure_what_they_share() -> None:

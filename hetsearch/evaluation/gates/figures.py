@@ -20,7 +20,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from hetsearch.evaluation.conditions import Kind, Value
+from hetsearch.evaluation.gates.conditions import Kind, Value
 from hetsearch.evaluation.result import FARS, FPIRS, METRICS
 from hetsearch.evaluation.verdict import NO_FREE
 

@@ -50,7 +50,7 @@ def write_evaluation(evaluation: Evaluation, out: Path, images: ImageSet | None 
     page = out / "report.html"
     try:
         # Jinja2 and matplotlib are an extra, and slow to import.
-        from hetsearch.evaluation.report import render_report
+        from hetsearch.evaluation.report.page import render_report
 
         write_text(page, render_report(evaluation, thumbnails(images)))
         written.append(page)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hetsearch.evaluation import evaluate
-from hetsearch.evaluation.words import HEADER, matrix_table, verdict_lines
+from hetsearch.evaluation.report.words import HEADER, matrix_table, verdict_lines
 
 
 @pytest.fixture

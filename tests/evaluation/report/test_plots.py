@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from hetsearch.evaluation.plots import cost_pictures, human, recall_pictures, swatch
+from hetsearch.evaluation.report.plots import cost_pictures, human, recall_pictures, swatch
 from tests.evaluation.made import FIGURES, F, G, Q, curve, evaluation, matrix
 
 SYMBOLS = {G: "g", Q: "q", F: "q*"}

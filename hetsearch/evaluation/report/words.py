@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from hetsearch.evaluation.release import observed
+from hetsearch.evaluation.gates.release import observed
 from hetsearch.evaluation.result import METRICS, EncoderRow, Evaluation, MatrixRow, PointsRow, Verdict
 
 SPOKEN = ("map", "p@1")  # the metrics whose verdict is put into words

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hetsearch.evaluation.plots import METRIC_NAMES, human
+from hetsearch.evaluation.report.plots import METRIC_NAMES, human
 from hetsearch.evaluation.result import METRICS, Evaluation, Interval, Verdict
 
 Thumbnail = Callable[[str], bytes | None]

@@ -10,9 +10,9 @@ import pytest
 
 from hetsearch.errors import DamagedArtifact, GateNotMet, SpaceMismatch, UsageError
 from hetsearch.evaluation import Release, evaluate, require_gates
-from hetsearch.evaluation.baseline import baseline_figures, check_baseline, listing_of, read_baseline
-from hetsearch.evaluation.figures import figures_of, known_figures
-from hetsearch.evaluation.release import judge_gates, read_gates
+from hetsearch.evaluation.gates.baseline import baseline_figures, check_baseline, listing_of, read_baseline
+from hetsearch.evaluation.gates.figures import figures_of, known_figures
+from hetsearch.evaluation.gates.release import judge_gates, read_gates
 from hetsearch.evaluation.result import METRICS, GateRow
 from hetsearch.files import write_json
 from tests.evaluation.conftest import SPACE

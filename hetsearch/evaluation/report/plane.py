@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hetsearch.evaluation.drawing import (
+from hetsearch.evaluation.report.drawing import (
     PALETTE,
     ROLES,
     STAND_IN,

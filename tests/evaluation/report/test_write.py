@@ -13,8 +13,8 @@ from PIL import Image
 from hetsearch.data.images import ImageSet
 from hetsearch.errors import UsageError, require_extra
 from hetsearch.evaluation import evaluate, write_evaluation
+from hetsearch.evaluation.report.write import thumbnails
 from hetsearch.evaluation.result import METRICS
-from hetsearch.evaluation.write import thumbnails
 from hetsearch.files import dump_json, sha256_of
 
 
@@ -27,14 +27,14 @@ def found(make_images, query_encoder, gallery_encoder, free_encoder):
 def page(monkeypatch):
     """Stands in for the report's page; returns what it was called with."""
     calls = []
-    module = ModuleType("hetsearch.evaluation.report")
+    module = ModuleType("hetsearch.evaluation.report.page")
 
     def render_report(evaluation, thumbnail):
         calls.append((evaluation, thumbnail))
         return "<p>page</p>"
 
     module.render_report = render_report
-    monkeypatch.setitem(sys.modules, "hetsearch.evaluation.report", module)
+    monkeypatch.setitem(sys.modules, "hetsearch.evaluation.report.page", module)
     return calls
 
 
@@ -113,13 +113,13 @@ def test_flips_by_class_and_working_points(page, tmp_path, make_images, query_en
 def test_without_the_report_extra_the_rest_is_written_and_a_line_says_what_to_install(
     found, tmp_path, monkeypatch, capsys
 ):
-    module = ModuleType("hetsearch.evaluation.report")
+    module = ModuleType("hetsearch.evaluation.report.page")
 
     def render_report(evaluation, thumbnail):
         raise require_extra("jinja2", "report")
 
     module.render_report = render_report
-    monkeypatch.setitem(sys.modules, "hetsearch.evaluation.report", module)
+    monkeypatch.setitem(sys.modules, "hetsearch.evaluation.report.page", module)
     (tmp_path / "report.html").write_text("of an older evaluation", encoding="utf-8")
     written = write_evaluation(found, tmp_path)
     assert "report.html" not in [path.name for path in written]

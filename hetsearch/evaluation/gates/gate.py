@@ -7,7 +7,7 @@
     sum         = term (("+" | "-") term)*
     term        = NUMBER | "true" | "false" | NAME | "defined" "(" NAME ")" | "-" term | "(" expression ")"
 
-A NAME is a figure of the report (:mod:`hetsearch.evaluation.figures` lists them): ``retention.map``, ``nfr@1``,
+A NAME is a figure of the report (:mod:`hetsearch.evaluation.gates.figures` lists them): ``retention.map``, ``nfr@1``,
 ``M(q,g).map``, ``nfr@1[Shirt]``, ``compatible.map``; with ``baseline.`` in front, the baseline report's. Each part is
 a number or a truth, and which one is checked before anything is measured: ``retention.map and true`` and
 ``compatible.map < 0.9`` are refused.
@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from hetsearch.errors import UsageError
-from hetsearch.evaluation.conditions import (
+from hetsearch.evaluation.gates.conditions import (
     COMPARE,
     OPPOSITE,
     Comparison,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from hetsearch.evaluation.view import (
+from hetsearch.evaluation.report.view import (
     Claim,
     ceiling_of,
     flat,

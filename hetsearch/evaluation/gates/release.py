@@ -9,16 +9,16 @@ from typing import Any
 
 from hetsearch.data.images import ImageSet
 from hetsearch.errors import GateNotMet, UsageError
-from hetsearch.evaluation.baseline import (
+from hetsearch.evaluation.gates.baseline import (
     REPORT,
     baseline_figures,
     check_baseline,
     compare,
     read_baseline,
 )
-from hetsearch.evaluation.conditions import Kind, Value
-from hetsearch.evaluation.figures import BASELINE, figures_of, known_figures
-from hetsearch.evaluation.gate import Gate, parse
+from hetsearch.evaluation.gates.conditions import Kind, Value
+from hetsearch.evaluation.gates.figures import BASELINE, figures_of, known_figures
+from hetsearch.evaluation.gates.gate import Gate, parse
 from hetsearch.evaluation.result import Evaluation, GateRow
 
 
@@ -116,7 +116,7 @@ def read_gates(
         open_set: whether TPIR at FPIR will be.
 
     Raises:
-        UsageError: see :func:`hetsearch.evaluation.gate.parse`.
+        UsageError: see :func:`hetsearch.evaluation.gates.gate.parse`.
     """
     known = known_figures(classes)
     missing: dict[str, str] = {}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hetsearch.errors import UsageError
-from hetsearch.evaluation.gate import DEEPEST, LONGEST, parse
+from hetsearch.evaluation.gates.gate import DEEPEST, LONGEST, parse
 
 NUMBERS = ("retention.map", "nfr@1", "r@10", "M(q,g).map", "M(q*,q*).tar@1e-3", "nfr@1[T-shirt/top (a < b)]", "x")
 TRUTHS = ("compatible.map", "useful.p@1")

@@ -14,8 +14,8 @@ from typing import Any
 
 from hetsearch.data.images import ImageSet
 from hetsearch.errors import DamagedArtifact, UsageError
-from hetsearch.evaluation.conditions import Value
-from hetsearch.evaluation.figures import COUNTS, Figure, figures_of
+from hetsearch.evaluation.gates.conditions import Value
+from hetsearch.evaluation.gates.figures import COUNTS, Figure, figures_of
 from hetsearch.evaluation.result import METRICS, SCHEMA
 from hetsearch.files import read_json
 from hetsearch.space import require_space

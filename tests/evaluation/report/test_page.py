@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hetsearch.errors import MissingExtra
-from hetsearch.evaluation.report import plane_view, render_report
+from hetsearch.evaluation.report.page import plane_view, render_report
 from hetsearch.evaluation.result import METRICS, Example, FlipRow, GateRow, PointsRow
 from hetsearch.space import Embeddings
 from tests.evaluation.made import CEILING, FIGURES, SPACE, F, G, Q, evaluation, matrix, thumbnail, vectors, verdict

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hetsearch.evaluation.drawing import (
+from hetsearch.evaluation.report.drawing import (
     FONT,
     ROLES,
     STAND_IN,

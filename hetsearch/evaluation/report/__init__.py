@@ -1,0 +1,1 @@
+"""A finished evaluation for people: its words, its pictures, its page, its folder."""
