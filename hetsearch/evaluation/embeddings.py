@@ -24,6 +24,8 @@ def evaluate_embeddings(
     gallery_keys: Column | None = None,
     ks: Sequence[int] = (1, 10),
     *,
+    query_groups: Column | None = None,
+    gallery_groups: Column | None = None,
     extra: Sequence[str] = (),
 ) -> dict[str, float | int]:
     """Rank the gallery for each query, exactly, and give the mean of each metric.
@@ -40,6 +42,8 @@ def evaluate_embeddings(
         query_keys: ``(n,)``.
         gallery_keys: ``(m,)``, unique.
         ks: the k of each ``r@k``: the share of queries with at least one relevant item among the first k.
+        query_groups: ``(n,)``; items of the query's group are left out. An empty string is no group.
+        gallery_groups: ``(m,)``.
         extra: more metrics: ``r-precision``, ``ndcg``, and with a number for k ``map@k`` and ``ndcg@k``.
 
     Returns:
@@ -49,7 +53,7 @@ def evaluate_embeddings(
 
     Raises:
         DataError: vectors with another shape, NaN, or a length other than 1; columns that do not match them;
-            keys that repeat in the gallery.
+            keys that repeat in the gallery; groups of one side alone.
         UsageError: a k below 1, or an unknown metric in ``extra``.
 
     >>> vectors = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
@@ -61,7 +65,8 @@ def evaluate_embeddings(
     query, gallery = _vectors(query, "the query vectors"), _vectors(gallery, "the gallery vectors")
     check_vectors(gallery, gallery.shape[1], what="the gallery vectors")
     check_vectors(query, gallery.shape[1], what="the query vectors")
-    asked, items = Items(query, query_labels, query_keys), Items(gallery, gallery_labels, gallery_keys)
+    asked = Items(query, query_labels, query_keys, query_groups)
+    items = Items(gallery, gallery_labels, gallery_keys, gallery_groups)
     scores = score(asked, items, ks, extra)
     return {
         **scores.means(),

@@ -108,6 +108,17 @@ def test_leave_one_out_by_hand():
     assert (found["n_queries"], found["n_without_positives"]) == (4, 0)
 
 
+def test_items_of_the_querys_group_are_left_out():
+    # The nearest item and its twin are of the query's group; of the others the dog comes first.
+    vectors = np.array([[1.0, 0.0], [1.0, 0.0], [0.8, 0.6], [0.6, 0.8]])
+    labels, groups = ["cat", "cat", "dog", "cat"], ["a", "a", "b", "b"]
+    both = {"query_groups": groups[:1], "gallery_groups": groups}
+    numbers = evaluate_embeddings(vectors[:1], vectors, labels[:1], labels, **both)
+    assert (numbers["p@1"], numbers["map"]) == (0.0, 0.5)
+    with pytest.raises(DataError, match="only one side has groups"):
+        evaluate_embeddings(vectors[:1], vectors, labels[:1], labels, query_groups=groups[:1])
+
+
 def test_without_keys_nothing_is_left_out():
     vectors = np.eye(3)
     found = evaluate_embeddings(vectors, vectors, [0, 1, 2], [0, 1, 2])
