@@ -32,6 +32,7 @@ from hetsearch.training.needs import check_needs
 from hetsearch.training.recipe import Recipe
 from hetsearch.training.reference import Reference
 from hetsearch.training.task import Task
+from hetsearch.training.upgrade import compatibility_record
 
 
 def train_gallery(
@@ -88,7 +89,7 @@ def train_gallery(
     )
     space = mint_space(network, classification, train.classes)
     if old is not None:
-        space = replace(space, compatible_with=(compatibility_record(old, recipe.data.validation, fitted.best),))
+        space = replace(space, compatible_with=(compatibility_record(network, old, validation),))
     if accelerator.is_main_process:
         space.save(out / "space")
     return finish(network, recipe, fitted, out, role=recipe.role, space=space.id, accelerator=accelerator)
@@ -114,26 +115,6 @@ def mint_space(
         classes=classes,
         scale=classification.scale,
     )
-
-
-def compatibility_record(old: Reference, data: str, best: dict[str, float]) -> dict[str, Any]:
-    """What a new space says of an older one: M(new, old) against M(old, old) on the validation split, by metric.
-
-    Args:
-        old: the older space.
-        data: name of the validation split.
-        best: what was measured at the best epoch.
-    """
-    record: dict[str, Any] = {"space": old.space.id, "data": data}
-    if "backward_map" not in best:
-        return {**record, "metrics": None, "compatible": None, "reason": "the older gallery encoder was not there"}
-    rows = {"M(new,new)": "", "M(new,old)": "backward_", "M(old,old)": "old_"}
-    numbers = {row: {name: best[prefix + name] for name in ("p@1", "map")} for row, prefix in rows.items()}
-    return {
-        **record,
-        "metrics": numbers,
-        "compatible": {name: numbers["M(new,old)"][name] > numbers["M(old,old)"][name] for name in ("p@1", "map")},
-    }
 
 
 def _check(recipe: Recipe, old: Reference | None, out: Path) -> None:

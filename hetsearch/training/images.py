@@ -59,22 +59,27 @@ def load_splits(recipe: Recipe) -> tuple[LoadedImages, LoadedImages]:
     return _load(train, recipe), _load(validation, recipe)
 
 
-def retrieval_metrics(query: Vectors, gallery: Vectors, sides: Sides, *, prefix: str = "") -> dict[str, float]:
-    """P@1 and mAP by the protocol of the images.
+def per_query_metrics(query: Vectors, gallery: Vectors, sides: Sides) -> dict[str, NDArray[np.float64]]:
+    """``p@1`` and ``map`` of each query that has positives, ``(queries,)``, by the protocol of the images.
 
     Args:
         query: ``(n, dim)``, of all images.
         gallery: ``(n, dim)``, of the same images.
         sides: who asks and who answers.
-        prefix: put before the names.
     """
     asking = sides.query(query)
-    first = np.full(len(asking), np.nan)
-    average = np.full(len(asking), np.nan)
+    found = np.full((2, len(asking)), np.nan)
     for block, relevance in metrics.ranked_relevance(asking, sides.gallery(gallery)):
-        first[block] = metrics.precision_at_1(relevance)
-        average[block] = metrics.average_precision(relevance)
-    return {f"{prefix}p@1": float(np.nanmean(first)), f"{prefix}map": float(np.nanmean(average))}
+        found[0, block] = metrics.precision_at_1(relevance)
+        found[1, block] = metrics.average_precision(relevance)
+    scored = found[:, ~np.isnan(found[1])]
+    return {"p@1": scored[0], "map": scored[1]}
+
+
+def retrieval_metrics(query: Vectors, gallery: Vectors, sides: Sides, *, prefix: str = "") -> dict[str, float]:
+    """The means of :func:`per_query_metrics`, each name with ``prefix`` in front."""
+    rows = per_query_metrics(query, gallery, sides)
+    return {f"{prefix}{name}": float(row.mean()) for name, row in rows.items()}
 
 
 def as_tensor(array: NDArray[np.generic]) -> torch.Tensor:

@@ -115,9 +115,14 @@ def test_a_new_gallery_encoder_is_compatible_with_an_older_space(
     (record,) = new.compatible_with
     assert record["space"] == old.id
     numbers = record["metrics"]
-    assert numbers["M(new,new)"]["map"] == trained.best["map"]
-    assert record["compatible"]["map"] is (numbers["M(new,old)"]["map"] > numbers["M(old,old)"]["map"])
+    for row, prefix in {"M(new,new)": "", "M(new,old)": "backward_", "M(old,old)": "old_"}.items():
+        assert numbers[row]["map"] == pytest.approx(trained.best[f"{prefix}map"], abs=1e-6), row
     assert numbers["M(new,old)"]["map"] > 0.4  # chance is 0.1
+    found = record["differences"]["map"]
+    assert found["difference"] == pytest.approx(numbers["M(new,old)"]["map"] - numbers["M(old,old)"]["map"])
+    low, high = found["ci"]
+    assert low < found["difference"] < high
+    assert record["compatible"]["map"] is (None if low <= 0 <= high else low > 0)
 
 
 def test_an_upgrade_that_cannot_be_compatible_is_refused(
