@@ -1,7 +1,8 @@
 """Galleries: vectors and their items on disk, and the jobs that make them. Needs ``hetsearch[gallery]``."""
 
-from hetsearch.gallery.build import build_gallery
+from hetsearch.gallery.build import build_gallery, plan_gallery
 from hetsearch.gallery.card import GalleryCard
+from hetsearch.gallery.estimate import Estimate
 from hetsearch.gallery.gallery import Gallery, Hit, open_gallery
 from hetsearch.gallery.ids import stable_id, stable_ids
 from hetsearch.gallery.report import BuildReport
@@ -10,6 +11,7 @@ from hetsearch.gallery.verify import VerifyReport, verify_gallery
 
 __all__ = [
     "BuildReport",
+    "Estimate",
     "Gallery",
     "GalleryCard",
     "GalleryStore",
@@ -17,6 +19,7 @@ __all__ = [
     "VerifyReport",
     "build_gallery",
     "open_gallery",
+    "plan_gallery",
     "stable_id",
     "stable_ids",
     "verify_gallery",

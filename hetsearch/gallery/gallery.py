@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hetsearch.errors import DamagedArtifact, DataError, UsageError
 from hetsearch.files import verify_checksums
-from hetsearch.gallery.card import EMBEDDINGS, ITEMS, GalleryCard, read_card
+from hetsearch.gallery.card import EMBEDDINGS, GalleryCard, read_card
 from hetsearch.gallery.ids import Ids, stable_ids
 from hetsearch.gallery.store import GalleryStore, Scores, store_kind
 from hetsearch.gallery.tables import read_table
@@ -140,13 +140,24 @@ def open_gallery(path: str | Path, *, verify: bool = True) -> Gallery:
     """
     folder = Path(path)
     card = read_card(folder)
+    while True:
+        try:
+            return _open(folder, card, verify)
+        except DamagedArtifact:
+            # A job may have switched to the next generation in between, and removed the files of this one.
+            card, before = read_card(folder), card
+            if card == before:
+                raise
+
+
+def _open(folder: Path, card: GalleryCard, verify: bool) -> Gallery:
     if verify:
         # A search reads no shards, and they are by far the largest.
         read = {name: sha for name, sha in card.files.items() if not name.startswith(f"{EMBEDDINGS}/")}
         verify_checksums(folder, read)
-    items = read_table(folder / ITEMS, {"key": "string", "id": "int64"})
+    items = read_table(folder / card.items, {"key": "string", "id": "int64"})
     ids: Ids = items["id"].to_numpy()
-    store = store_kind(card.store).load(folder, card.dim)
+    store = store_kind(card.store).load(folder / card.index, card.dim)
     _check_together(folder, card, items["key"].to_pylist(), ids, store)
     return Gallery(card, store, items, ids)
 

@@ -23,6 +23,9 @@ class BuildReport:
         seconds: of this call.
         bytes: of all files of the gallery.
         done_before: the gallery was finished already, and nothing was done.
+        shards: that the images were cut into.
+        reused: of these, written by a run before that was killed.
+        embedded: images that this run read.
     """
 
     gallery: Path
@@ -35,11 +38,14 @@ class BuildReport:
     seconds: float
     bytes: int
     done_before: bool = False
+    shards: int = 0
+    reused: int = 0
+    embedded: int = 0
 
     @property
     def images_per_second(self) -> float | None:
-        """Images read, embedded and indexed in a second; None where nothing was done."""
-        return None if self.done_before else (self.rows + len(self.failures)) / max(self.seconds, 1e-9)
+        """Images read, embedded and indexed in a second of this run; None where none was read."""
+        return self.embedded / max(self.seconds, 1e-9) if self.embedded else None
 
     @property
     def exit_code(self) -> int:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,6 +69,32 @@ def test_a_warning_is_a_line_on_stderr(
     assert run(*words) == 0
     assert run(*words, "--factory", "HNSW8") == 0
     assert "hetsearch: warning: the gallery" in capsys.readouterr().err
+
+
+def test_a_dry_run_writes_nothing(
+    bundle: Path, fashion_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("build", "--encoder", bundle, "--images", fashion_folder, "--out", tmp_path / "g", "--dry-run")
+    assert run(*words) == 0
+    lines = {line.rsplit("  ", 1)[0].strip(): line.rsplit("  ", 1)[1].strip() for line in
+             capsys.readouterr().out.splitlines()[2:]}  # fmt: skip
+    assert (lines["images"], lines["shards"], lines["of these there already"]) == ("200", "1", "0")
+    assert run(*words, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["fits"] is True
+    assert document["seconds"] == pytest.approx(200 / document["images_per_second"])
+    assert not (tmp_path / "g").exists()
+
+
+def test_a_disk_without_room(
+    bundle: Path, fashion_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=20_000))
+    words = ("build", "--encoder", bundle, "--images", fashion_folder, "--out", tmp_path / "g")
+    assert run(*words, "--dry-run") == 2
+    with pytest.raises(UsageError, match=r"has no room for this job: observed 0\.0 MB free, expected 0\.1 MB"):
+        run(*words)
+    assert list((tmp_path / "g").iterdir()) == []
 
 
 def test_refusals(bundle: Path, fashion_folder: Path, tmp_path: Path) -> None:
