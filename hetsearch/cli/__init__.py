@@ -24,7 +24,7 @@ COMMANDS = {
     "data": ("data:app", "Fetch a named data set, or check a source of images."),
     "train": ("train:app", "Train a gallery encoder, or a query encoder for its space."),
     "export": ("export:export", "Write model.onnx from a bundle's weights, with a parity report."),
-    "index": ("index:app", "Make a gallery of images, or verify one."),
+    "index": ("index:app", "Make a gallery of images, update, compact or verify one."),
     "search": ("search:search", "Find the nearest items of a gallery for pictures or vectors."),
     "evaluate": ("evaluate:evaluate", "Measure query encoders against a gallery encoder, with a verdict."),
     "inspect": ("inspect:inspect", "Say what a bundle, a space, a gallery or a report is."),

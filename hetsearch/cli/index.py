@@ -1,4 +1,4 @@
-"""``hetsearch index``: make a gallery, look whether it is whole."""
+"""``hetsearch index``: make a gallery, keep it up to date, look whether it is whole."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from hetsearch.cli.console import emit, say, table
+from hetsearch.errors import UsageError
 from hetsearch.files import dump_json
 
 if TYPE_CHECKING:
     from hetsearch.data import Failure, ImageSet
-    from hetsearch.gallery import BuildReport, Estimate
+    from hetsearch.gallery import BuildReport, Estimate, UpdateReport
     from hetsearch.runtime import Encoder
 
 SHOWN = 10  # unreadable images that are written out; failures.parquet has all
 
-app = App(name="index", help="Make a gallery of images, or look whether one is whole.")
+app = App(name="index", help="Make a gallery of images, keep it up to date, look whether it is whole.")
 
 
 @app.command
@@ -61,6 +62,106 @@ def build(
     _show_failures(report.failures)
     emit(dump_json(report.as_dict()).rstrip() if json else _built(report))
     return report.exit_code
+
+
+Rebuild = Annotated[
+    bool, Parameter(help="Make the index anew from the stored vectors, not in place.", negative="")
+]
+Json = Annotated[bool, Parameter(help="The report as JSON.", negative="")]
+
+
+@app.command
+def update(
+    gallery: Path,
+    *,
+    encoder: Annotated[Path, Parameter(help="Encoder bundle that made the gallery's vectors.")],
+    images: Annotated[str, Parameter(help="A folder, a CSV or Parquet manifest, or NAME:SPLIT.")],
+    keep: Annotated[
+        bool, Parameter(help="Keep the items that are not listed: only add and change.", negative="")
+    ] = False,
+    rebuild: Rebuild = False,
+    on_error: Annotated[
+        Literal["skip", "fail"], Parameter(help="Record an image that cannot be read, or stop at it.")
+    ] = "skip",
+    max_errors: Annotated[int | None, Parameter(help="Stop when more images cannot be read.")] = None,
+    workers: Annotated[
+        int | None, Parameter(help="Processes that read images; 0 reads in this one. Default: half the cores.")
+    ] = None,
+    threads: Annotated[int | None, Parameter(help="Threads of the encoder; default: every core.")] = None,
+    dry_run: Annotated[bool, Parameter(help="Only say what would be done.", negative="")] = False,
+    json: Json = False,
+) -> int:
+    """Make a gallery hold what is listed now; only pictures that it does not know are embedded.
+
+    Images are told apart by their key and by the hash of their file: new, changed, renamed, removed. Searches go on
+    in the old generation until the new one is in place. Exit code 3 if an image could not be read.
+
+    Args:
+        gallery: folder of the gallery.
+    """
+    from hetsearch.gallery import update_gallery
+
+    with _warnings_said():
+        report = update_gallery(
+            gallery, _loaded(encoder, threads), _opened(images), remove=not keep, rebuild=rebuild, on_error=on_error,
+            max_errors=max_errors, workers=workers, dry_run=dry_run, say=_said,
+        )  # fmt: skip
+    return _show_update(report, json)
+
+
+@app.command
+def delete(
+    gallery: Path,
+    keys: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    *,
+    keys_from: Annotated[Path | None, Parameter(help="A file with a key in each line.")] = None,
+    rebuild: Rebuild = False,
+    json: Json = False,
+) -> int:
+    """Delete items of a gallery by key. A key that is not there is named and no error.
+
+    Args:
+        gallery: folder of the gallery.
+        keys: of the items.
+    """
+    from hetsearch.gallery import delete_items
+
+    listed = keys_from.read_text(encoding="utf-8").splitlines() if keys_from else []
+    wanted = (*keys, *(key for key in listed if key))
+    if not wanted:
+        raise UsageError("no key is given", expected="KEYS, or --keys-from FILE")
+    report = delete_items(gallery, wanted, rebuild=rebuild, say=_said)
+    for key in report.absent[:SHOWN]:
+        say(f"hetsearch: not there: {key}")
+    if len(report.absent) > SHOWN:
+        say(f"hetsearch: … and {len(report.absent) - SHOWN:,} more")
+    _show_update(report, json)
+    return 0  # images that could not be read when the gallery was built are no matter of this job
+
+
+@app.command
+def compact(gallery: Path, *, json: Json = False) -> None:
+    """Write a gallery's shards and index anew without the rows that updates and deletions left behind.
+
+    Args:
+        gallery: folder of the gallery.
+    """
+    from hetsearch.gallery import compact_gallery
+
+    with _warnings_said():
+        report = compact_gallery(gallery, say=_said)
+    if json:
+        emit(dump_json(report.as_dict()).rstrip())
+        return
+    rows = [
+        ["vectors", f"{report.rows:,}"],
+        ["rows dropped", f"{report.dropped:,}"],
+        ["shards before", f"{report.shards_before:,}"],
+        ["generation", str(report.generation)],
+        ["size before", f"{report.bytes_before / 1e6:,.2f} MB"],
+        ["size", f"{report.bytes / 1e6:,.2f} MB"],
+    ]
+    emit(table(rows, [str(report.gallery), "nothing to do" if report.nothing else "compacted"]))
 
 
 @app.command
@@ -123,6 +224,25 @@ def _show_failures(failures: Sequence[Failure]) -> None:
         say(f"hetsearch: not read: {failure.key}: {failure.reason}")
     if len(failures) > SHOWN:
         say(f"hetsearch: … and {len(failures) - SHOWN:,} more in embeddings/failures.parquet")
+
+
+def _show_update(report: UpdateReport, json: bool) -> int:
+    _show_failures(report.failures)
+    if json:
+        emit(dump_json(report.as_dict()).rstrip())
+        return report.exit_code
+    rows = [
+        ["to embed" if report.dry_run else "embedded", f"{report.to_embed if report.dry_run else report.embedded:,}"],
+        ["vectors used again", f"{report.copied:,}"],
+        ["vectors", f"{report.rows:,}"],
+        ["generation", str(report.generation)],
+        ["size", f"{report.bytes / 1e6:,.2f} MB"],
+        ["time", f"{report.seconds:.1f} s"],
+    ]
+    state = "dry run" if report.dry_run else "nothing to do" if report.nothing else "updated"
+    emit(report.line)
+    emit(table(rows, [str(report.gallery), state]))
+    return report.exit_code
 
 
 def _show_estimate(expected: Estimate, json: bool) -> int:

@@ -25,7 +25,7 @@ from hetsearch.gallery.gallery import open_gallery
 from hetsearch.gallery.generation import needed, write_generation
 from hetsearch.gallery.ids import listing_hash, stable_ids
 from hetsearch.gallery.manifest import MANIFEST, Manifest, Plan, read_manifest, weights_of, write_manifest
-from hetsearch.gallery.report import BuildReport
+from hetsearch.gallery.report import BuildReport, folder_bytes
 from hetsearch.gallery.shards import read_failures, shard_name
 from hetsearch.gallery.store import LiveStore, store_kind
 from hetsearch.gallery.tables import arrow
@@ -290,5 +290,5 @@ def _report(job: _Job, card: GalleryCard, failures: tuple[Failure, ...], begin: 
         rows=card.count,
         failures=failures,
         seconds=time.perf_counter() - begin,
-        bytes=sum(path.stat().st_size for path in job.out.rglob("*") if path.is_file()),
+        bytes=folder_bytes(job.out),
     )

@@ -88,6 +88,7 @@ def estimate(
     workers: int,
     items: int | None = None,
     there: int = 0,
+    copies: int = 0,
 ) -> Estimate:
     """Estimate a job without reading an image.
 
@@ -100,6 +101,7 @@ def estimate(
         workers: processes that decode.
         items: that the gallery will have; default: the images.
         there: shards that were written before.
+        copies: vectors that are there and are written once more.
     """
     items = len(images) if items is None else items
     text = _text_bytes(images)
@@ -113,7 +115,7 @@ def estimate(
         images=plan.rows,
         shards=plan.shards,
         shards_there=there,
-        shard_bytes=plan.rows * row,
+        shard_bytes=(plan.rows + copies) * row,
         index_bytes=index,
         item_bytes=items * (8 + text),
         free_bytes=shutil.disk_usage(_existing(out)).free,

@@ -47,13 +47,11 @@ class IndexChange:
         present: the card of the present generation.
         removed: ids that go.
         added: names of the shards whose vectors come.
-        known: ids in these shards that the index has already, with the same vectors.
     """
 
     present: GalleryCard
     removed: Ids = field(default_factory=lambda: NO_IDS)
     added: frozenset[str] = frozenset()
-    known: Ids = field(default_factory=lambda: NO_IDS)
 
     @property
     def nothing(self) -> bool:
@@ -167,8 +165,7 @@ def _alter(store: LiveStore, shards: ShardSet, change: IndexChange) -> None:
         store.remove(change.removed)
     entries = tuple(entry for entry in shards.manifest.shards if entry.file in change.added)
     for shard in ShardSet(shards.folder, shards.manifest.model_copy(update={"shards": entries}), shards.dead):
-        fresh = ~np.isin(shard.ids, change.known)
-        store.add(shard.ids[fresh], shard.vectors[fresh])
+        store.add(shard.ids, shard.vectors)
 
 
 def write_items(path: Path, shards: ShardSet) -> None:

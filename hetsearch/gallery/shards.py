@@ -73,6 +73,19 @@ class Shard:
             self.contents[chosen],
         )
 
+    def join(self, other: Shard) -> Shard:
+        """These rows, then the other's. A column that only one of them has is empty for the rest."""
+        names = [name for name in ATTRIBUTES if name in self.attributes or name in other.attributes]
+        return Shard(
+            (*self.keys, *other.keys),
+            np.concatenate([self.vectors, other.vectors]),
+            {name: [*self._column(name), *other._column(name)] for name in names},
+            np.concatenate([self.contents, other.contents]),
+        )
+
+    def _column(self, name: str) -> list[str | None]:
+        return self.attributes.get(name, [None] * len(self.keys))
+
     def _named(self) -> list[tuple[str, list[str]]]:
         return [(f"attribute {name}", ["" if cell is None else cell for cell in values])
                 for name, values in self.attributes.items()]  # fmt: skip

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,52 +17,10 @@ from hetsearch.errors import DamagedArtifact, DataError, ImageError, SpaceMismat
 from hetsearch.gallery import build_gallery, generation, open_gallery, verify_gallery
 from hetsearch.gallery.folder import exclusive
 from hetsearch.gallery.manifest import read_manifest
-from hetsearch.preprocess import InputSpec, Pixels
+from hetsearch.preprocess import InputSpec
 from hetsearch.runtime import OnnxEncoder, load_encoder
-from hetsearch.space import Embeddings, Vectors
+from tests.gallery.scripted import Scripted, snapshot
 from tests.support import OTHER_SPACE, SPACE, linear_bundle
-
-
-@dataclass
-class Scripted:
-    """An encoder that does as a test wants: it spoils vectors, or is 'killed' in the middle."""
-
-    inner: OnnxEncoder
-    die_at: int | None = None
-    factor: float = 1.0
-    calls: int = 0
-    images: int = 0
-    name: str = "scripted"
-
-    @property
-    def folder(self) -> Path:
-        return self.inner.folder
-
-    @property
-    def space(self) -> str:
-        return self.inner.space
-
-    @property
-    def dim(self) -> int:
-        return self.inner.dim
-
-    @property
-    def input(self) -> InputSpec:
-        return self.inner.input
-
-    def encode(self, images: object, keys: object = None) -> Embeddings:
-        raise AssertionError("a job reads its images itself")
-
-    def encode_pixels(self, pixels: Pixels) -> Vectors:
-        self.calls += 1
-        if self.calls == self.die_at:
-            raise KeyboardInterrupt
-        self.images += len(pixels)
-        return self.inner.encode_pixels(pixels) * np.float32(self.factor)
-
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
