@@ -65,7 +65,7 @@ class Live:
     def drop_pending(self, say: Say = silent) -> None:
         """Forget an unfinished job, and remove all that the present generation does not need."""
         if self.pending.exists():
-            say("an unfinished update of other images is dropped")
+            say("what an unfinished job left is dropped: it was another one")
             self.pending.unlink()
         sweep(self.out, needed(self.out))
 

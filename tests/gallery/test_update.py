@@ -358,7 +358,7 @@ def test_an_unfinished_update_of_other_images_is_dropped(
     paint(folder / "class-9" / "n00.png", 99)
     lines: list[str] = []
     report = update_gallery(gallery, encoder, open_source(str(folder)), progress=False, say=lines.append)
-    assert lines == ["an unfinished update of other images is dropped"]
+    assert lines == ["what an unfinished job left is dropped: it was another one"]
     assert (report.reused, report.new) == (0, 20)
     assert verify_gallery(gallery).rows == 80
 
