@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from hetsearch.data.images import ImageSet
 from hetsearch.gallery.decode import iter_contents
@@ -87,17 +88,19 @@ class Listing:
     facts: Rows
 
     @classmethod
-    def scan(cls, images: ImageSet, workers: int) -> Listing:
-        """Hash the file of every image; none is decoded."""
+    def scan(cls, images: ImageSet, workers: int, *, progress: bool = False) -> Listing:
+        """Hash the file of every image; none is decoded. ``progress`` draws a bar on stderr."""
         count = len(images)
         contents = np.empty((count, DIGEST), np.uint8)
         readable = np.empty(count, dtype=np.bool_)
         facts = np.empty(count, dtype=np.int64)
         stretches = (range(start, min(start + STRETCH, count)) for start in range(0, count, STRETCH))
-        for rows, found, known in iter_contents(images, stretches, workers):
-            span = slice(rows.start, rows.stop)
-            contents[span], readable[span] = found, known
-            facts[span] = facts_of(describe(images, list(rows), np.empty((len(rows), 0), np.float32), found))
+        with tqdm(total=count, desc="compare", unit="img", disable=None if progress else True) as bar:
+            for rows, found, known in iter_contents(images, stretches, workers):
+                span = slice(rows.start, rows.stop)
+                contents[span], readable[span] = found, known
+                facts[span] = facts_of(describe(images, list(rows), np.empty((len(rows), 0), np.float32), found))
+                bar.update(len(rows))
         return cls(stable_ids(images.keys), contents, readable, facts)
 
     def hash_of(self, rows: Rows) -> str:

@@ -54,3 +54,16 @@ def stored_bytes(faiss: Any, index: Any, count: int) -> int:
         graph = int(inner.hnsw.nb_neighbors(0)) * NUMBER + 12
         inner = faiss.downcast_index(inner.storage)
     return count * (int(inner.sa_code_size()) + graph + 8) + lists
+
+
+def reserve(faiss: Any, index: Any, count: int) -> None:
+    """Take the memory of ``count`` vectors at once, where they lie in one piece.
+
+    It would double each time it is full, and hold the old and the new piece at that moment.
+    """
+    inner = faiss.downcast_index(index.index if isinstance(index, faiss.IndexIDMap2) else index)
+    if hasattr(inner, "hnsw"):
+        inner = faiss.downcast_index(inner.storage)
+    if hasattr(inner, "codes"):
+        inner.codes.resize(count * int(inner.code_size))
+        inner.codes.resize(0)  # what was taken stays taken

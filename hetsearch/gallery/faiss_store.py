@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from hetsearch.errors import DamagedArtifact, DataError, HetsearchError, UsageError
 from hetsearch.files import atomic_path
-from hetsearch.gallery.faiss_kinds import inverted, load_faiss, stored_bytes, tune
+from hetsearch.gallery.faiss_kinds import inverted, load_faiss, reserve, stored_bytes, tune
 from hetsearch.gallery.ids import Ids, IdSet
 from hetsearch.space import Vectors, check_vectors
 
@@ -37,8 +37,9 @@ class FaissStore:
     See :class:`hetsearch.gallery.store.GalleryStore`.
     """
 
-    def __init__(self, index: Any, dim: int) -> None:
+    def __init__(self, index: Any, dim: int, expected: int = 0) -> None:
         self._faiss = load_faiss()
+        self._expected = expected  # vectors to come
         self._index = index
         self._dim = dim
         self._mapped = isinstance(index, self._faiss.IndexIDMap2)
@@ -73,7 +74,7 @@ class FaissStore:
         lists = tune(faiss, inner)
         if lists > count:
             raise _too_few(count, lists)
-        return cls(inner if inverted(faiss, inner) else faiss.IndexIDMap2(inner), dim)
+        return cls(inner if inverted(faiss, inner) else faiss.IndexIDMap2(inner), dim, count)
 
     @classmethod
     def load(cls, path: Path, dim: int) -> FaissStore:
@@ -167,6 +168,8 @@ class FaissStore:
             raise DataError("ids and vectors do not match", observed=len(ids), expected=len(vectors))
         if (twice := self._known.take(ids)) is not None:
             raise DataError("an id comes twice", observed=twice, expected="unique ids")
+        if self._expected and not len(self):
+            reserve(self._faiss, self._index, self._expected)
         try:
             self._index.add_with_ids(
                 np.ascontiguousarray(vectors, dtype=np.float32), np.ascontiguousarray(ids, dtype=np.int64)

@@ -25,7 +25,7 @@ from hetsearch.gallery.embed import Embedded, Embedding, OnError, Say, embed, si
 from hetsearch.gallery.estimate import estimate, require_room
 from hetsearch.gallery.folder import exclusive, sweep
 from hetsearch.gallery.generation import needed
-from hetsearch.gallery.ids import listing_hash, stable_id
+from hetsearch.gallery.ids import listing_hash, stable_id, stable_ids
 from hetsearch.gallery.manifest import Manifest, Plan, ShardEntry, read_manifest, weights_of, write_manifest
 from hetsearch.gallery.report import CompactReport, UpdateReport, folder_bytes
 from hetsearch.gallery.shards import Shard, read_failures, write_shard
@@ -114,7 +114,10 @@ def update_gallery(
         live = Live.read(out)
         _warn_of_another_encoder(live, encoder)
         processes = default_workers(images) if workers is None else workers
-        listing = Listing.scan(images, processes)
+        if not rebuild and remove:
+            # The keys alone may show it, before any file is read.
+            require_removable(live.card, len(np.setdiff1d(live.known.ids, stable_ids(images.keys))))
+        listing = Listing.scan(images, processes, progress=progress)
         diff = Diff.between(live.known, listing, remove=remove)
         job = _Update(live, encoder, images, listing, diff, remove, rebuild, processes)
         if not rebuild:

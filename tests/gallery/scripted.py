@@ -1,7 +1,8 @@
-"""What the tests of jobs share: an encoder that counts, spoils or is killed, and the bytes of a folder."""
+"""What the tests of jobs share: an encoder that counts, spoils or is killed; a deadly picture; a folder's bytes."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,3 +53,10 @@ class Scripted:
 
 def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class Deadly:
+    """It ends the process that receives it, as a picture may that meets a decoder's bug."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os._exit, (9,)

@@ -13,13 +13,13 @@ from PIL import Image
 
 from hetsearch.data.images import ImageSet
 from hetsearch.data.sources import open_source
-from hetsearch.errors import DamagedArtifact, DataError, ImageError, SpaceMismatch, UsageError
+from hetsearch.errors import DamagedArtifact, DataError, HetsearchError, ImageError, SpaceMismatch, UsageError
 from hetsearch.gallery import build_gallery, generation, open_gallery, verify_gallery
 from hetsearch.gallery.folder import exclusive
 from hetsearch.gallery.manifest import read_manifest
 from hetsearch.preprocess import InputSpec
 from hetsearch.runtime import OnnxEncoder, load_encoder
-from tests.gallery.scripted import Scripted, snapshot
+from tests.gallery.scripted import Deadly, Scripted, snapshot
 from tests.support import OTHER_SPACE, SPACE, linear_bundle
 
 
@@ -295,6 +295,19 @@ def test_an_unfinished_gallery_of_something_else(
     with pytest.raises(UsageError, match=r"gallery of another encoder: observed 'seed'.*expected 'scripted'"):
         build_gallery(seed, images, tmp_path / "g", progress=False)
     assert snapshot(tmp_path / "g") == before
+
+
+def test_a_job_whose_worker_died_goes_on(encoder: OnnxEncoder, fashion_folder: Path, tmp_path: Path) -> None:
+    images = open_source(str(fashion_folder))
+    bad = ImageSet(images.name, images.keys, lambda row: Deadly() if row == 150 else images.read(row), images.labels)
+    with pytest.raises(HetsearchError, match=r"a worker process died while it read images.*same command goes on"):
+        build_gallery(encoder, bad, tmp_path / "g", shard_rows=50, batch_size=10, workers=1, progress=False)
+    there = len(list((tmp_path / "g" / "embeddings").glob("shard-*")))
+    assert there >= 1
+    report = build_gallery(encoder, images, tmp_path / "g", progress=False)
+    assert (report.reused, report.rows) == (there, 200)
+    build_gallery(encoder, images, tmp_path / "whole", shard_rows=50, batch_size=10, progress=False)
+    assert snapshot(tmp_path / "g") == snapshot(tmp_path / "whole")
 
 
 def test_two_jobs_in_one_folder(encoder: OnnxEncoder, images: ImageSet, tmp_path: Path) -> None:

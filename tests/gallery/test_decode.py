@@ -15,15 +15,9 @@ from hetsearch.errors import HetsearchError, ImageError
 from hetsearch.gallery import decode
 from hetsearch.gallery.decode import content_of, default_workers, iter_contents, iter_decoded
 from hetsearch.preprocess import InputSpec, preprocess
+from tests.gallery.scripted import Deadly
 
 SPEC = InputSpec()
-
-
-class Deadly:
-    """It ends the process that receives it, as a picture may that meets a decoder's bug."""
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return os._exit, (9,)
 
 
 @pytest.fixture

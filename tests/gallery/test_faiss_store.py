@@ -205,3 +205,16 @@ def test_a_disk_that_takes_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises((HetsearchError, OSError)):
         store.save(tmp_path / "file" / "index.faiss")
+
+
+@pytest.mark.parametrize("factory", ["Flat", "SQ8", "HNSW8", "IVF4,Flat", "PCA8,Flat"])
+@pytest.mark.filterwarnings("ignore:the index is trained with")
+def test_memory_taken_ahead_changes_nothing(factory: str) -> None:
+    vectors = unit(200)
+    ahead = filled(factory, vectors, IDS[:200])
+    store = FaissStore.create(16, factory, 10_000)
+    store.train(lambda: vectors)
+    for start in range(0, 200, 50):
+        store.add(IDS[start : start + 50], vectors[start : start + 50])
+    assert len(store) == 200
+    assert np.array_equal(store.search(vectors, 5)[0], ahead.search(vectors, 5)[0])

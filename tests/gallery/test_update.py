@@ -229,8 +229,10 @@ def test_an_index_that_cannot_remove_says_so_before_anything_is_done(
     assert update_gallery(gallery, encoder, open_source(str(folder)), progress=False).new == 1
     everything(folder)
     before, counted = snapshot(gallery), Scripted(encoder)
-    with pytest.raises(UsageError, match=r"'HNSW8' cannot remove vectors: observed 6 to remove or replace.*--rebuild"):
+    with pytest.raises(UsageError, match=r"'HNSW8' cannot remove vectors: observed 5 to remove or replace.*--rebuild"):
         update_gallery(gallery, counted, open_source(str(folder)), progress=False)
+    with pytest.raises(UsageError, match=r"cannot remove vectors: observed 1 to .*--rebuild"):
+        update_gallery(gallery, counted, open_source(str(folder)), remove=False, progress=False)
     with pytest.raises(UsageError, match=r"cannot remove vectors: observed 1 .*--rebuild"):
         delete_items(gallery, ["class-0/000.png"])
     assert counted.calls == 0
