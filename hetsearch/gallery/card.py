@@ -40,6 +40,7 @@ class GalleryCard(BaseModel):
     failures: int = 0  # images that could not be read
     versions: dict[str, str] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)  # SHA-256 of every other file
+    sizes: dict[str, int] = Field(default_factory=dict)  # bytes of index and items, which opening compares
 
     @property
     def items(self) -> str:
@@ -68,8 +69,9 @@ def read_card(folder: Path) -> GalleryCard:
     document = read_json(folder / CARD, what="a gallery")
     if (schema := document.pop("schema", None)) != SCHEMA:
         raise other_schema(folder / CARD, schema, SCHEMA)
-    if not document.get("files"):
-        raise DamagedArtifact(f"'{folder / CARD}' is damaged", observed="no files", expected="a checksum of each file")
+    for name, what in (("files", "checksum"), ("sizes", "size")):
+        if not document.get(name):
+            raise DamagedArtifact(f"'{folder / CARD}' is damaged", observed=f"no {name}", expected=f"a {what} of files")
     try:
         return GalleryCard.model_validate(document)
     except ValidationError as error:

@@ -104,6 +104,7 @@ def write_generation(
             "index": index,
             "versions": _versions(),
             "files": _checksums(out, card.items, index, manifest, number),
+            "sizes": {name: (out / name).stat().st_size for name in (index, card.items)},
         }
     )
     write_card(out, card)

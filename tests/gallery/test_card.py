@@ -12,7 +12,7 @@ from tests.support import SPACE
 
 CARD = GalleryCard(
     space=SPACE, dim=4, encoder="e", input=InputSpec(), store="faiss", factory="Flat", count=3,
-    images="set", listing="abc", index="index.faiss", files={"index.faiss": "00"},
+    images="set", listing="abc", index="index.faiss", files={"index.faiss": "00"}, sizes={"index.faiss": 5},
 )
 
 
@@ -51,6 +51,7 @@ def test_a_card_without_checksums_verifies_nothing(tmp_path: Path) -> None:
     write_card(tmp_path, CARD)
     document = json.loads((tmp_path / "gallery.json").read_text())
     for wrong in ({}, None):
-        (tmp_path / "gallery.json").write_text(json.dumps({**document, "files": wrong}))
-        with pytest.raises(DamagedArtifact, match="is damaged: observed"):
-            read_card(tmp_path)
+        for name in ("files", "sizes"):
+            (tmp_path / "gallery.json").write_text(json.dumps({**document, name: wrong}))
+            with pytest.raises(DamagedArtifact, match="is damaged: observed"):
+                read_card(tmp_path)

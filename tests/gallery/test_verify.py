@@ -20,6 +20,7 @@ def reseal(folder: Path) -> None:
     path = folder / "gallery.json"
     document = json.loads(path.read_text())
     document["files"] = {name: sha256_of(folder / name) for name in document["files"]}
+    document["sizes"] = {name: (folder / name).stat().st_size for name in document["sizes"]}
     path.write_text(json.dumps(document))
 
 
