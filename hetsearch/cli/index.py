@@ -37,6 +37,7 @@ def build(
         Literal["skip", "fail"], Parameter(help="Record an image that cannot be read, or stop at it.")
     ] = "skip",
     max_errors: Annotated[int | None, Parameter(help="Stop when more images cannot be read.")] = None,
+    shard_rows: Annotated[int, Parameter(help="Images in a shard: the most that a kill costs.")] = 4096,
     workers: Annotated[
         int | None, Parameter(help="Processes that read images; 0 reads in this one. Default: half the cores.")
     ] = None,
@@ -55,7 +56,9 @@ def build(
 
     with _warnings_said():
         job = (_loaded(encoder, threads), _opened(images), out)
-        what: Any = {"store": store, "factory": factory, "limit": limit, "workers": workers}
+        what: Any = {
+            "store": store, "factory": factory, "limit": limit, "shard_rows": shard_rows, "workers": workers
+        }  # fmt: skip
         if dry_run:
             return _show_estimate(plan_gallery(*job, **what), json)
         report = build_gallery(*job, on_error=on_error, max_errors=max_errors, say=_said, **what)

@@ -58,7 +58,7 @@ def test_in_processes_as_in_this_one(pictures: ImageSet) -> None:
 def test_a_worker_that_dies_is_named_and_nothing_hangs(pictures: ImageSet) -> None:
     paths = [pictures.read(row) for row in range(11)]
     paths[6] = Deadly()
-    images = ImageSet("spoiled", pictures.keys, PathReader(tuple(paths)))
+    images = ImageSet("spoiled", pictures.keys, lambda row: paths[row])
     got = []
     message = r"a worker process died.*among the \d+ images '.*' to '.*'.*goes on from there"
     with pytest.raises(HetsearchError, match=message) as told:
