@@ -110,10 +110,10 @@ def read_json(path: Path, *, what: str, schema: int | None = None) -> dict[str, 
         raise DamagedArtifact(
             f"'{path}' is damaged", observed="files: " + type(document["files"]).__name__, expected="a checksum by name"
         )
-    if schema is not None and document.get("schema") != schema:
-        raise DamagedArtifact(
-            f"'{path}' has another schema", observed=document.get("schema"), expected=schema, hint="Update hetsearch."
-        )
+    if schema is not None and (found := document.get("schema")) != schema:
+        older = isinstance(found, int) and found < schema
+        hint = "An older hetsearch made it: make it again." if older else "Update hetsearch."
+        raise DamagedArtifact(f"'{path}' has another schema", observed=found, expected=schema, hint=hint)
     return document
 
 

@@ -57,6 +57,6 @@ def main(arguments: list[str] | None = None) -> None:
         say(f"hetsearch: error: {named}{error.strerror or error}")
         sys.exit(1)
     except KeyboardInterrupt:
-        say("hetsearch: interrupted. The same command resumes a training or starts a job again.")
+        say("hetsearch: interrupted. The same command goes on with a training or a job.")
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)

@@ -1,22 +1,27 @@
-"""``hetsearch index``: make a gallery, look whether it is whole."""
+"""``hetsearch index``: make a gallery, keep it up to date, look whether it is whole."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from hetsearch.cli.console import emit, say, table
+from hetsearch.errors import UsageError
 from hetsearch.files import dump_json
 
 if TYPE_CHECKING:
-    from hetsearch.gallery import BuildReport
+    from hetsearch.data import Failure, ImageSet
+    from hetsearch.gallery import BuildReport, Estimate, UpdateReport
+    from hetsearch.runtime import Encoder
 
 SHOWN = 10  # unreadable images that are written out; failures.parquet has all
 
-app = App(name="index", help="Make a gallery of images, or look whether one is whole.")
+app = App(name="index", help="Make a gallery of images, keep it up to date, look whether it is whole.")
 
 
 @app.command
@@ -32,39 +37,134 @@ def build(
         Literal["skip", "fail"], Parameter(help="Record an image that cannot be read, or stop at it.")
     ] = "skip",
     max_errors: Annotated[int | None, Parameter(help="Stop when more images cannot be read.")] = None,
+    shard_rows: Annotated[int, Parameter(help="Images in a shard: the most that a kill costs.")] = 4096,
+    workers: Annotated[
+        int | None, Parameter(help="Processes that read images; 0 reads in this one. Default: half the cores.")
+    ] = None,
     threads: Annotated[int | None, Parameter(help="Threads of the encoder; default: every core.")] = None,
+    dry_run: Annotated[
+        bool, Parameter(help="Only say what it would cost: bytes, memory, time.", negative="")
+    ] = False,
     json: Annotated[bool, Parameter(help="The report as JSON.", negative="")] = False,
 ) -> int:
     """Embed images with an encoder and make a searchable gallery of them.
 
-    A finished gallery of the same images and space is left as it is. Exit code 3 if an image could not be
-    read; embeddings/failures.parquet names it with the reason.
+    A job that was killed goes on where it was; a finished gallery of the same images and space is left as it is.
+    Exit code 3 if an image could not be read; embeddings/failures.parquet names it with the reason.
     """
-    from hetsearch.data.sources import open_source
-    from hetsearch.gallery import build_gallery
-    from hetsearch.runtime import load_encoder
-    from hetsearch.runtime.threads import available_threads
+    from hetsearch.gallery import build_gallery, plan_gallery
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        report = build_gallery(
-            load_encoder(encoder, threads=available_threads() if threads is None else threads),
-            open_source(images),
-            out,
-            store=store,
-            factory=factory,
-            limit=limit,
-            on_error=on_error,
-            max_errors=max_errors,
-        )
-    for warning in caught:
-        say(f"hetsearch: warning: {warning.message}")
-    for failure in report.failures[:SHOWN]:
-        say(f"hetsearch: not read: {failure.key}: {failure.reason}")
-    if len(report.failures) > SHOWN:
-        say(f"hetsearch: … and {len(report.failures) - SHOWN:,} more in embeddings/failures.parquet")
+    with _warnings_said():
+        job = (_loaded(encoder, threads), _opened(images), out)
+        what: Any = {
+            "store": store, "factory": factory, "limit": limit, "shard_rows": shard_rows, "workers": workers
+        }  # fmt: skip
+        if dry_run:
+            return _show_estimate(plan_gallery(*job, **what), json)
+        report = build_gallery(*job, on_error=on_error, max_errors=max_errors, say=_said, **what)
+    _show_failures(report.failures)
     emit(dump_json(report.as_dict()).rstrip() if json else _built(report))
     return report.exit_code
+
+
+Rebuild = Annotated[
+    bool, Parameter(help="Make the index anew from the stored vectors, not in place.", negative="")
+]
+Json = Annotated[bool, Parameter(help="The report as JSON.", negative="")]
+
+
+@app.command
+def update(
+    gallery: Path,
+    *,
+    encoder: Annotated[Path, Parameter(help="Encoder bundle that made the gallery's vectors.")],
+    images: Annotated[str, Parameter(help="A folder, a CSV or Parquet manifest, or NAME:SPLIT.")],
+    keep: Annotated[
+        bool, Parameter(help="Keep the items that are not listed: only add and change.", negative="")
+    ] = False,
+    rebuild: Rebuild = False,
+    on_error: Annotated[
+        Literal["skip", "fail"], Parameter(help="Record an image that cannot be read, or stop at it.")
+    ] = "skip",
+    max_errors: Annotated[int | None, Parameter(help="Stop when more images cannot be read.")] = None,
+    workers: Annotated[
+        int | None, Parameter(help="Processes that read images; 0 reads in this one. Default: half the cores.")
+    ] = None,
+    threads: Annotated[int | None, Parameter(help="Threads of the encoder; default: every core.")] = None,
+    dry_run: Annotated[bool, Parameter(help="Only say what would be done.", negative="")] = False,
+    json: Json = False,
+) -> int:
+    """Make a gallery hold what is listed now; only pictures that it does not know are embedded.
+
+    Images are told apart by their key and by the hash of their file: new, changed, renamed, removed. Searches go on
+    in the old generation until the new one is in place. Exit code 3 if an image could not be read.
+
+    Args:
+        gallery: folder of the gallery.
+    """
+    from hetsearch.gallery import update_gallery
+
+    with _warnings_said():
+        report = update_gallery(
+            gallery, _loaded(encoder, threads), _opened(images), remove=not keep, rebuild=rebuild, on_error=on_error,
+            max_errors=max_errors, workers=workers, dry_run=dry_run, say=_said,
+        )  # fmt: skip
+    return _show_update(report, json)
+
+
+@app.command
+def delete(
+    gallery: Path,
+    keys: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    *,
+    keys_from: Annotated[Path | None, Parameter(help="A file with a key in each line.")] = None,
+    rebuild: Rebuild = False,
+    json: Json = False,
+) -> int:
+    """Delete items of a gallery by key. A key that is not there is named and no error.
+
+    Args:
+        gallery: folder of the gallery.
+        keys: of the items.
+    """
+    from hetsearch.gallery import delete_items
+
+    listed = keys_from.read_text(encoding="utf-8").splitlines() if keys_from else []
+    wanted = (*keys, *(key for key in listed if key))
+    if not wanted:
+        raise UsageError("no key is given", expected="KEYS, or --keys-from FILE")
+    report = delete_items(gallery, wanted, rebuild=rebuild, say=_said)
+    for key in report.absent[:SHOWN]:
+        say(f"hetsearch: not there: {key}")
+    if len(report.absent) > SHOWN:
+        say(f"hetsearch: … and {len(report.absent) - SHOWN:,} more")
+    _show_update(report, json)
+    return 0  # images that could not be read when the gallery was built are no matter of this job
+
+
+@app.command
+def compact(gallery: Path, *, json: Json = False) -> None:
+    """Write a gallery's shards and index anew without the rows that updates and deletions left behind.
+
+    Args:
+        gallery: folder of the gallery.
+    """
+    from hetsearch.gallery import compact_gallery
+
+    with _warnings_said():
+        report = compact_gallery(gallery, say=_said)
+    if json:
+        emit(dump_json(report.as_dict()).rstrip())
+        return
+    rows = [
+        ["vectors", f"{report.rows:,}"],
+        ["rows dropped", f"{report.dropped:,}"],
+        ["shards before", f"{report.shards_before:,}"],
+        ["generation", str(report.generation)],
+        ["size before", f"{report.bytes_before / 1e6:,.2f} MB"],
+        ["size", f"{report.bytes / 1e6:,.2f} MB"],
+    ]
+    emit(table(rows, [str(report.gallery), "nothing to do" if report.nothing else "compacted"]))
 
 
 @app.command
@@ -93,6 +193,83 @@ def verify(
     emit(table(rows, [str(report.gallery), "whole"]))
 
 
+def _loaded(encoder: Path, threads: int | None) -> Encoder:
+    from hetsearch.runtime import load_encoder
+    from hetsearch.runtime.threads import available_threads
+
+    return load_encoder(encoder, threads=available_threads() if threads is None else threads)
+
+
+def _opened(images: str) -> ImageSet:
+    from hetsearch.data.sources import open_source
+
+    return open_source(images)
+
+
+def _said(line: str) -> None:
+    say(f"hetsearch: {line}")
+
+
+@contextmanager
+def _warnings_said() -> Iterator[None]:
+    """Warnings as lines of ours, also where the job then fails."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        finally:
+            for warning in caught:
+                say(f"hetsearch: warning: {warning.message}")
+
+
+def _show_failures(failures: Sequence[Failure]) -> None:
+    for failure in failures[:SHOWN]:
+        say(f"hetsearch: not read: {failure.key}: {failure.reason}")
+    if len(failures) > SHOWN:
+        say(f"hetsearch: … and {len(failures) - SHOWN:,} more in embeddings/failures.parquet")
+
+
+def _show_update(report: UpdateReport, json: bool) -> int:
+    _show_failures(report.failures)
+    if json:
+        emit(dump_json(report.as_dict()).rstrip())
+        return report.exit_code
+    rows = [
+        ["to embed" if report.dry_run else "embedded", f"{report.to_embed if report.dry_run else report.embedded:,}"],
+        ["vectors used again", f"{report.copied:,}"],
+        ["vectors", f"{report.rows:,}"],
+        ["generation", str(report.generation)],
+        ["size", f"{report.bytes / 1e6:,.2f} MB"],
+        ["time", f"{report.seconds:.1f} s"],
+    ]
+    state = "dry run" if report.dry_run else "nothing to do" if report.nothing else "updated"
+    emit(report.line)
+    emit(table(rows, [str(report.gallery), state]))
+    return report.exit_code
+
+
+def _show_estimate(expected: Estimate, json: bool) -> int:
+    """The plan of a job; 2, as the job itself would give, if the disk has no room for it."""
+    speed, seconds = expected.images_per_second, expected.seconds
+    megabytes = {
+        "bytes of shards": expected.shard_bytes, "of the index": expected.index_bytes,
+        "of the items": expected.item_bytes, "still to write": expected.needed_bytes,
+        "free on the disk": expected.free_bytes, "memory": expected.memory_bytes,
+    }  # fmt: skip
+    rows = [
+        ["images", f"{expected.images:,}"],
+        ["shards", f"{expected.shards:,}"],
+        ["of these there already", f"{expected.shards_there:,}"],
+        *([name, f"{count / 1e6:,.2f} MB"] for name, count in megabytes.items()),
+        ["images/s", "-" if speed is None else f"{speed:,.1f}"],
+        ["time to embed", "-" if seconds is None else f"{seconds:,.0f} s"],
+    ]
+    emit(dump_json(expected.as_dict()).rstrip() if json else table(rows, [str(expected.gallery), "planned"]))
+    if not expected.fits:
+        say("hetsearch: the disk has no room for this job")
+    return 0 if expected.fits else 2
+
+
 def _built(report: BuildReport) -> str:
     speed = report.images_per_second
     rows = [
@@ -101,6 +278,7 @@ def _built(report: BuildReport) -> str:
         ["store", f"{report.store} {report.factory}"],
         ["vectors", f"{report.rows:,}"],
         ["images not read", f"{len(report.failures):,}"],
+        ["shards embedded before", f"{report.reused:,}"],
         ["size", f"{report.bytes / 1e6:,.2f} MB"],
         ["time", f"{report.seconds:.1f} s"],
         ["images/s", "-" if speed is None else f"{speed:,.0f}"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from pathlib import Path
 
@@ -34,8 +35,10 @@ def open_folder(folder: Path) -> ImageSet:
             observed=f"{others:,} other file(s)",
             expected=f"files that end in {', '.join(sorted(IMAGE_SUFFIXES))}",
         )
-    labels = tuple(key.split("/", 1)[0] for key in keys) if all("/" in key for key in keys) else None
-    return ImageSet(str(folder), tuple(keys), PathReader(tuple(folder / key for key in keys)), labels)
+    # One text a class, not one an image.
+    labels = tuple(sys.intern(key.split("/", 1)[0]) for key in keys) if all("/" in key for key in keys) else None
+    names = tuple(keys)
+    return ImageSet(str(folder), names, PathReader(names, folder), labels)
 
 
 def _listing(root: Path) -> tuple[list[str], int]:

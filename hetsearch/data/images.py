@@ -102,13 +102,18 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class PathReader:
-    """Reads by path: position → ``paths[position]``."""
+    """Reads by path: position → ``paths[position]``, under ``root`` where there is one.
 
-    paths: tuple[Path, ...]
+    Paths are text where there are many: a ``Path`` takes four times the memory, and under ``root`` they are the keys.
+    """
+
+    paths: tuple[Path, ...] | tuple[str, ...]
+    root: Path | None = None
 
     def __call__(self, index: int) -> ImageLike:
         """The path at ``index``."""
-        return self.paths[index]
+        path = self.paths[index]
+        return Path(path) if self.root is None else self.root / path
 
 
 @dataclass(frozen=True)

@@ -47,18 +47,18 @@ def open_manifest(path: Path, split: str | None = None) -> ImageSet:
         raise DataError(f"there is no manifest '{path}'", hint="Check the path.")
     table = _read_csv(path) if path.suffix.lower() == ".csv" else _read_parquet(path)
     _check_table(path, table)
-    files = tuple(path.parent / cell for cell in table.columns["path"])
-    for row, file in enumerate(files):
-        if not file.is_file():
+    files = tuple(table.columns["path"])
+    for row, cell in enumerate(files):
+        if not (path.parent / cell).is_file():
             raise DataError(
                 f"an image of '{path}' does not exist",
-                observed=f"{table.where(row)}: '{table.columns['path'][row]}'",
-                expected=f"a file '{file}'",
+                observed=f"{table.where(row)}: '{cell}'",
+                expected=f"a file '{path.parent / cell}'",
                 hint="Paths are relative to the manifest's folder.",
             )
     named = {f"{name}s": tuple(cells) for name, cells in table.columns.items() if name not in ("key", "path")}
     keys = tuple(table.columns.get("key", table.columns["path"]))
-    images = ImageSet(str(path), keys, PathReader(files), **named)
+    images = ImageSet(str(path), keys, PathReader(files, path.parent), **named)
     return images if split is None else images.select("splits", split)
 
 

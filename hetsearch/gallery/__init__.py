@@ -1,23 +1,32 @@
 """Galleries: vectors and their items on disk, and the jobs that make them. Needs ``hetsearch[gallery]``."""
 
-from hetsearch.gallery.build import build_gallery
+from hetsearch.gallery.build import build_gallery, plan_gallery
 from hetsearch.gallery.card import GalleryCard
+from hetsearch.gallery.estimate import Estimate
 from hetsearch.gallery.gallery import Gallery, Hit, open_gallery
 from hetsearch.gallery.ids import stable_id, stable_ids
-from hetsearch.gallery.report import BuildReport
+from hetsearch.gallery.report import BuildReport, CompactReport, UpdateReport
 from hetsearch.gallery.store import GalleryStore
+from hetsearch.gallery.update import compact_gallery, delete_items, update_gallery
 from hetsearch.gallery.verify import VerifyReport, verify_gallery
 
 __all__ = [
     "BuildReport",
+    "CompactReport",
+    "Estimate",
     "Gallery",
     "GalleryCard",
     "GalleryStore",
     "Hit",
+    "UpdateReport",
     "VerifyReport",
     "build_gallery",
+    "compact_gallery",
+    "delete_items",
     "open_gallery",
+    "plan_gallery",
     "stable_id",
     "stable_ids",
+    "update_gallery",
     "verify_gallery",
 ]

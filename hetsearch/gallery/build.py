@@ -1,53 +1,39 @@
-"""The job that makes a gallery: embed, write shards, build the index, then the items, then ``gallery.json``.
+"""The job that makes a gallery: plan, embed, build. ``verify`` is :mod:`hetsearch.gallery.verify`.
 
-``gallery.json`` comes last, so a job that is killed leaves nothing that opens.
+The plan is written first and the shards follow from it; ``gallery.json`` comes last. So a job that is killed leaves
+nothing that opens, and the same command goes on from the shards that are there.
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
 import os
 import time
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-from tqdm import tqdm
 
 from hetsearch.data.images import ImageSet
-from hetsearch.data.pixels import Failure, iter_pixels
-from hetsearch.errors import DataError, ImageError, UsageError
-from hetsearch.files import make_folder, sha256_of
-from hetsearch.gallery.card import CARD, EMBEDDINGS, ITEMS, GalleryCard, read_card, write_card
-from hetsearch.gallery.folder import clear_unfinished
+from hetsearch.data.pixels import Failure
+from hetsearch.errors import DataError, UsageError
+from hetsearch.files import make_folder
+from hetsearch.gallery.card import CARD, EMBEDDINGS, GalleryCard, read_card
+from hetsearch.gallery.decode import default_workers
+from hetsearch.gallery.embed import Embedding, OnError, Say, embed, silent
+from hetsearch.gallery.estimate import Estimate, estimate, measure, require_room
+from hetsearch.gallery.folder import exclusive, require_ours, sweep
 from hetsearch.gallery.gallery import open_gallery
+from hetsearch.gallery.generation import needed, write_generation
 from hetsearch.gallery.ids import listing_hash, stable_ids
-from hetsearch.gallery.report import BuildReport
-from hetsearch.gallery.shards import (
-    FAILURES,
-    Manifest,
-    Plan,
-    Shard,
-    ShardEntry,
-    read_failures,
-    read_shards,
-    write_failures,
-    write_manifest,
-    write_shard,
-)
-from hetsearch.gallery.store import WritableStore, store_kind
-from hetsearch.gallery.tables import arrow, write_table
+from hetsearch.gallery.manifest import MANIFEST, Manifest, Plan, read_manifest, weights_of, write_manifest
+from hetsearch.gallery.report import BuildReport, folder_bytes
+from hetsearch.gallery.shards import read_failures, shard_name
+from hetsearch.gallery.store import LiveStore, store_kind
+from hetsearch.gallery.tables import arrow
 from hetsearch.runtime.encoder import Encoder
-from hetsearch.space import Vectors, require_space
+from hetsearch.space import require_space
 
-TRAINING_ROWS = 262_144  # at most so many vectors train an index
-PACKAGES = ("faiss-cpu", "pyarrow", "numpy", "onnxruntime")
-
-OnError = Literal["skip", "fail"]
+SHARD_ROWS = 4096
+BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -55,11 +41,14 @@ class _Job:
     encoder: Encoder
     images: ImageSet
     out: Path
-    plan: Plan
+    manifest: Manifest
     store: str
     factory: str
-    on_error: OnError
-    max_errors: int | None
+    workers: int
+
+    @property
+    def folder(self) -> Path:
+        return self.out / EMBEDDINGS
 
 
 def build_gallery(
@@ -72,13 +61,16 @@ def build_gallery(
     limit: int | None = None,
     on_error: OnError = "skip",
     max_errors: int | None = None,
-    shard_rows: int = 4096,
-    batch_size: int = 64,
+    shard_rows: int = SHARD_ROWS,
+    batch_size: int = BATCH,
+    workers: int | None = 0,
     progress: bool = True,
+    say: Say = silent,
 ) -> BuildReport:
     """Embed images and make a gallery of them.
 
-    A finished gallery of the same images and space is left as it is; an unfinished one is started over.
+    A finished gallery of the same images and space is left as it is; an unfinished one is gone on with, in the shards
+    and batches that it was begun with.
 
     Args:
         encoder: makes the vectors.
@@ -89,65 +81,175 @@ def build_gallery(
         limit: take only the first so many images.
         on_error: ``skip`` records an image that cannot be read, ``fail`` stops at it.
         max_errors: stop when more images than this cannot be read.
-        shard_rows: vectors in one shard.
+        shard_rows: images that one shard covers.
         batch_size: images in one call of the encoder.
+        workers: processes that decode; 0 decodes in this one, None takes what suits the machine. They are started
+            afresh, so a script that asks for them needs ``if __name__ == "__main__":``.
         progress: draw a bar with images/s on stderr.
+        say: takes a line for the person, about what is reused.
 
     Raises:
-        UsageError: an argument cannot work, ``out`` holds something else or the gallery of other images.
+        UsageError: an argument cannot work, the disk has no room, another job is at work in ``out``, or ``out`` holds
+            something else or the gallery of other images, finished or not.
         DataError: there are no images, or none can be read.
         ImageError: too many images cannot be read.
-        SpaceMismatch: ``out`` is a gallery of another space.
+        SpaceMismatch: ``out`` is a gallery of another space, finished or not.
         DamagedArtifact: ``out`` is a finished gallery that was changed.
         MissingExtra: faiss or pyarrow is not installed.
+        HetsearchError: a worker process died, or the index cannot be written.
     """
     begin = time.perf_counter()
-    arrow()
-    images = _chosen(images, limit, shard_rows, max_errors)
-    plan = Plan(
-        images=images.name,
-        listing=listing_hash(images.keys),
-        rows=len(images),
-        shard_rows=shard_rows,
-        batch_size=batch_size,
-    )
-    job = _Job(encoder, images, Path(out), plan, store, factory, on_error, max_errors)
+    job, empty = _job(encoder, _chosen(images, limit), Path(out), store, factory, shard_rows, batch_size, workers)
+    _require_least("max_errors", max_errors, 0)
     if (job.out / CARD).exists():
         return _done_before(job, begin)
-    stable_ids(images.keys)
-    empty = store_kind(store).create(encoder.dim, factory, len(images))
-    clear_unfinished(job.out)
+    stable_ids(job.images.keys)
+    require_ours(job.out)
     make_folder(job.out)
-    manifest, failures = _embed(job, progress)
-    _fill(empty, job.out, manifest)
-    _finish(job, manifest)
-    return _report(job, sum(entry.rows for entry in manifest.shards), tuple(failures), begin)
+    with exclusive(job.out):
+        job = _resumed(job)
+        require_room(_estimate(job, empty))
+        job.folder.mkdir(exist_ok=True)
+        sweep(job.out, needed(job.out))
+        if not (job.folder / MANIFEST).exists():
+            write_manifest(job.folder, job.manifest)
+        plan = (encoder, job.images, job.folder, job.manifest)
+        done = embed(Embedding(*plan, on_error, max_errors, job.workers, progress, say))
+        shards = tuple(entry for entry in done.shards if entry.rows)
+        if not shards:
+            raise _nothing_read(job, done.failures)
+        card = write_generation(
+            job.out, _card(job), job.manifest.model_copy(update={"shards": shards}), failures=done.failures
+        )
+    return replace(
+        _report(job, card, done.failures, begin), shards=len(done.shards), reused=done.reused, embedded=done.images
+    )
 
 
-def _chosen(images: ImageSet, limit: int | None, shard_rows: int, max_errors: int | None) -> ImageSet:
-    bounds = (("limit", limit, 1), ("shard_rows", shard_rows, 1), ("max_errors", max_errors, 0))
-    for name, value, least in bounds:
-        if value is not None and value < least:
-            raise UsageError(f"{name} is too small", observed=value, expected=f"{least} or more")
+def plan_gallery(
+    encoder: Encoder,
+    images: ImageSet,
+    out: str | Path,
+    *,
+    store: str = "faiss",
+    factory: str = "Flat",
+    limit: int | None = None,
+    shard_rows: int = SHARD_ROWS,
+    batch_size: int = BATCH,
+    workers: int | None = 0,
+) -> Estimate:
+    """What :func:`build_gallery` would cost: bytes, memory and time. A few images are embedded, nothing is written.
+
+    The arguments and errors are those of :func:`build_gallery`; that the disk has no room is no error here but
+    :attr:`Estimate.fits`.
+    """
+    job, empty = _job(encoder, _chosen(images, limit), Path(out), store, factory, shard_rows, batch_size, workers)
+    if (job.out / CARD).exists():
+        _require_same(job, read_card(job.out))
+        return replace(_estimate(job, empty), images=0, shards=0, shard_bytes=0, index_bytes=0, item_bytes=0)
+    require_ours(job.out)
+    expected = _estimate(_resumed(job), empty)
+    return replace(expected, images_per_second=measure(encoder, job.images, job.workers))
+
+
+def _chosen(images: ImageSet, limit: int | None) -> ImageSet:
+    _require_least("limit", limit, 1)
     if not len(images):
         raise DataError(f"'{images.name}' has no images")
     return images if limit is None else images.subset(range(min(limit, len(images))))
 
 
-def _done_before(job: _Job, begin: float) -> BuildReport:
-    card = read_card(job.out)
+def _require_least(name: str, value: int | None, least: int) -> None:
+    if value is not None and value < least:
+        raise UsageError(f"{name} is too small", observed=value, expected=f"{least} or more")
+
+
+def _job(
+    encoder: Encoder,
+    images: ImageSet,
+    out: Path,
+    store: str,
+    factory: str,
+    shard_rows: int,
+    batch_size: int,
+    workers: int | None,
+) -> tuple[_Job, LiveStore]:
+    """The job, and the empty store that refuses at once what cannot be built."""
+    arrow()
+    for name, value, least in (("shard_rows", shard_rows, 1), ("batch_size", batch_size, 1), ("workers", workers, 0)):
+        _require_least(name, value, least)
+    plan = Plan(
+        listing=listing_hash(images.keys),
+        rows=len(images),
+        shard_rows=shard_rows,
+        batch_size=batch_size,
+        weights=weights_of(encoder),
+    )
+    manifest = Manifest(space=encoder.space, encoder=encoder.name, dim=encoder.dim, images=images.name, plan=plan)
+    number = default_workers(images) if workers is None else workers
+    job = _Job(encoder, images, out, manifest, store, factory, number)
+    if (out / CARD).exists():
+        _require_same(job, read_card(out))
+    return job, store_kind(store).create(encoder.dim, factory, len(images))
+
+
+def _resumed(job: _Job) -> _Job:
+    """The job in the shards and batches that an unfinished one was begun with; the job itself where there is none.
+
+    Raises:
+        SpaceMismatch, UsageError: the unfinished job is another one.
+    """
+    if not (job.folder / MANIFEST).exists():
+        return job
+    begun = read_manifest(job.folder)
+    require_space(job.encoder.space, begun.space, what=f"the encoder and the unfinished gallery '{job.out}'")
+    cut = {"shard_rows": begun.plan.shard_rows, "batch_size": begun.plan.batch_size}
+    manifest = job.manifest.model_copy(update={"plan": job.manifest.plan.model_copy(update=cut)})
+    if manifest.job != begun.job:
+        other = "another encoder" if manifest.plan.listing == begun.plan.listing else "other images"
+        raise UsageError(
+            f"'{job.out}' holds an unfinished gallery of {other}",
+            observed=f"'{job.encoder.name}', {manifest.plan.rows:,} images of '{manifest.images}'",
+            expected=f"'{begun.encoder}', {begun.plan.rows:,} images of '{begun.images}'",
+            hint="Finish that one first, remove the folder, or choose another --out.",
+        )
+    return replace(job, manifest=manifest)
+
+
+def _estimate(job: _Job, empty: LiveStore) -> Estimate:
+    plan = job.manifest.plan
+    there = sum((job.folder / shard_name(number)).exists() for number in range(plan.shards))
+    return estimate(job.out, job.images, job.encoder, empty, plan, workers=job.workers, there=there)
+
+
+def _nothing_read(job: _Job, failures: tuple[Failure, ...]) -> DataError:
+    """The error of a job without a vector. It leaves nothing to go on from: the images must change."""
+    sweep(job.out, frozenset())
+    job.folder.rmdir()
+    return DataError(
+        f"no image of '{job.images.name}' can be read",
+        observed=f"{len(failures)} failures, first: {failures[0].reason}",
+        hint="Look at the source with: hetsearch data check",
+    )
+
+
+def _require_same(job: _Job, card: GalleryCard) -> None:
     require_space(job.encoder.space, card.space, what=f"the encoder and the gallery '{job.out}'")
-    if card.listing != job.plan.listing:
+    if card.listing != job.manifest.plan.listing:
         raise UsageError(
             f"'{job.out}' is the gallery of other images",
-            observed=f"{job.plan.rows:,} images of '{job.plan.images}'",
+            observed=f"{job.manifest.plan.rows:,} images of '{job.images.name}'",
             expected=f"the keys of the {card.count + card.failures:,} images of '{card.images}', in their order",
             hint=f"To change its images use: hetsearch index update '{job.out}'. Or choose another --out.",
         )
+
+
+def _done_before(job: _Job, begin: float) -> BuildReport:
+    card = read_card(job.out)
     open_gallery(job.out)
-    if os.path.abspath(card.images) != os.path.abspath(job.plan.images):
+    if os.path.abspath(card.images) != os.path.abspath(job.images.name):
         warnings.warn(
-            f"the gallery '{job.out}' was built from '{card.images}'; '{job.plan.images}' has the same keys and is "
+            f"the gallery '{job.out}' was built from '{card.images}'; '{job.images.name}' has the same keys and is "
             f"taken for the same images. Choose another --out if it is not",
             stacklevel=3,
         )
@@ -159,137 +261,34 @@ def _done_before(job: _Job, begin: float) -> BuildReport:
                 f"ignored. Choose another --out for it",
                 stacklevel=3,
             )
-    return _report(job, card.count, read_failures(job.out / EMBEDDINGS), begin, card)
+    failures = read_failures(job.folder, card.generation)
+    return replace(_report(job, card, failures, begin), done_before=True)
 
 
-def _embed(job: _Job, progress: bool) -> tuple[Manifest, list[Failure]]:
-    """Write the shards, the failures and the manifest."""
-    folder = job.out / EMBEDDINGS
-    folder.mkdir()
-    failures: list[Failure] = []
-    entries: list[ShardEntry] = []
-    with tqdm(total=job.plan.rows, desc="embed", unit="img", disable=None if progress else True) as bar:
-        for shard in _shards(job, failures, bar):
-            entries.append(write_shard(folder, len(entries), shard))
-    if not entries:
-        raise DataError(
-            f"no image of '{job.images.name}' can be read",
-            observed=f"{len(failures)} failures, first: {failures[0].reason}",
-            hint="Look at the source with: hetsearch data check",
-        )
-    write_failures(folder, failures)
-    manifest = Manifest(
+def _card(job: _Job) -> GalleryCard:
+    return GalleryCard(
         space=job.encoder.space,
-        encoder=job.encoder.name,
         dim=job.encoder.dim,
-        plan=job.plan,
-        shards=tuple(entries),
-        failures=len(failures),
-        files={FAILURES: sha256_of(folder / FAILURES)},
-    )
-    write_manifest(folder, manifest)
-    return manifest, failures
-
-
-def _shards(job: _Job, failures: list[Failure], bar: Any) -> Iterator[Shard]:
-    """Embed in batches and give full shards, the last may be smaller."""
-    rows: list[int] = []
-    blocks: list[Vectors] = []
-    size = job.plan.shard_rows
-    for indices, pixels in iter_pixels(job.images, job.encoder.input, job.plan.batch_size, failures):
-        _check_failures(job, failures)
-        rows += indices
-        blocks.append(job.encoder.encode_pixels(pixels))
-        bar.update(indices[-1] + 1 - bar.n)
-        while len(rows) >= size:
-            vectors = np.concatenate(blocks)
-            yield _shard(job, rows[:size], vectors[:size])
-            rows, blocks = rows[size:], [vectors[size:]]
-    _check_failures(job, failures)
-    bar.update(job.plan.rows - bar.n)
-    if rows:
-        yield _shard(job, rows, np.concatenate(blocks))
-
-
-def _check_failures(job: _Job, failures: list[Failure]) -> None:
-    allowed = 0 if job.on_error == "fail" else job.max_errors
-    if allowed is None or len(failures) <= allowed:
-        return
-    key, reason = failures[allowed].key, failures[allowed].reason
-    raise ImageError(
-        f"the job stopped at an image that cannot be read ('{key}')",
-        observed=reason,
-        expected=f"at most {allowed} such images",
-        hint="'--on-error skip' without --max-errors records such images in failures.parquet and goes on.",
-    )
-
-
-def _shard(job: _Job, rows: list[int], vectors: Vectors) -> Shard:
-    images = job.images
-    columns = {"label": images.labels, "group": images.groups, "domain": images.domains}
-    attributes = {
-        name: [column[row] for row in rows] for name, column in columns.items() if column is not None
-    }
-    sources = [images.read(row) for row in rows] if isinstance(images.read(rows[0]), (str, Path)) else []
-    if sources:
-        # Absolute, because the gallery is opened from other folders as well.
-        attributes["path"] = [str(Path(str(source)).absolute()) for source in sources]
-    return Shard(tuple(images.keys[row] for row in rows), vectors, attributes)
-
-
-def _fill(store: WritableStore, out: Path, manifest: Manifest) -> None:
-    """Train the store on an even sample, add every shard, and write it and the items from the same rows."""
-    folder = out / EMBEDDINGS
-    step = -(-manifest.plan.rows // TRAINING_ROWS)
-    store.train(lambda: np.concatenate([shard.vectors[::step] for shard in read_shards(folder, manifest)]))
-    columns: dict[str, list[Any]] = {"key": [], "id": []}
-    for shard in read_shards(folder, manifest):
-        store.add(shard.ids, shard.vectors)
-        for name, values in {"key": shard.keys, "id": shard.ids.tolist(), **shard.attributes}.items():
-            columns.setdefault(name, []).extend(values)
-    store.save(out)
-    pa, _ = arrow()
-    write_table(out / ITEMS, {**columns, "id": pa.array(columns["id"], type=pa.int64())})
-
-
-def _finish(job: _Job, manifest: Manifest) -> None:
-    card = GalleryCard(
-        space=manifest.space,
-        dim=manifest.dim,
-        encoder=manifest.encoder,
+        encoder=job.encoder.name,
         input=job.encoder.input,
         store=job.store,
         factory=job.factory,
-        count=sum(entry.rows for entry in manifest.shards),
-        images=manifest.plan.images,
-        listing=manifest.plan.listing,
-        failures=manifest.failures,
-        versions=_versions(),
+        count=0,
+        index="",
+        images=job.images.name,
+        listing=job.manifest.plan.listing,
     )
-    write_card(job.out, card)
 
 
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name in PACKAGES:
-        # FAISS and ONNX Runtime are also distributed under other names; theirs is then not recorded.
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
-
-
-def _report(
-    job: _Job, rows: int, failures: tuple[Failure, ...], begin: float, card: GalleryCard | None = None
-) -> BuildReport:
+def _report(job: _Job, card: GalleryCard, failures: tuple[Failure, ...], begin: float) -> BuildReport:
     return BuildReport(
         gallery=job.out,
-        space=job.encoder.space,
-        encoder=card.encoder if card else job.encoder.name,
-        store=card.store if card else job.store,
-        factory=card.factory if card else job.factory,
-        rows=rows,
+        space=card.space,
+        encoder=card.encoder,
+        store=card.store,
+        factory=card.factory,
+        rows=card.count,
         failures=failures,
         seconds=time.perf_counter() - begin,
-        bytes=sum(path.stat().st_size for path in job.out.rglob("*") if path.is_file()),
-        done_before=card is not None,
+        bytes=folder_bytes(job.out),
     )

@@ -1,17 +1,21 @@
-"""What ``gallery.json`` says: the file that makes a folder a gallery, written last."""
+"""What ``gallery.json`` says: the file that makes a folder a gallery, written last.
+
+It names the files of one generation. An update writes those of the next beside them and then ``gallery.json`` anew:
+whoever opens the gallery gets the old generation or the new one, never a mixture.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hetsearch.errors import DamagedArtifact, UsageError
-from hetsearch.files import checksums, read_json, write_json
+from hetsearch.files import read_json, write_json
+from hetsearch.gallery.manifest import generation_name
 from hetsearch.preprocess import InputSpec
 
-SCHEMA = 1
+SCHEMA = 2
 CARD = "gallery.json"
 ITEMS = "items.parquet"
 EMBEDDINGS = "embeddings"
@@ -30,18 +34,23 @@ class GalleryCard(BaseModel):
     factory: str
     count: int
     generation: int = 1  # counts the updates
+    index: str  # the store's file, or the address of a collection; a generation may keep that of the one before
     images: str  # name of the set of images
     listing: str  # hash over their keys
     failures: int = 0  # images that could not be read
     versions: dict[str, str] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)  # SHA-256 of every other file
+    sizes: dict[str, int] = Field(default_factory=dict)  # bytes of index and items, which opening compares
+
+    @property
+    def items(self) -> str:
+        """The file of the items."""
+        return generation_name(ITEMS, self.generation)
 
 
 def write_card(folder: Path, card: GalleryCard) -> None:
-    """Write ``gallery.json`` with the checksum of every other file in ``folder``."""
-    document: dict[str, Any] = card.model_dump(mode="json")
-    document["files"] = checksums(folder, but=CARD)
-    write_json(folder / CARD, {"schema": SCHEMA, **document})
+    """Write ``gallery.json``: from here on the folder is the gallery that the card describes."""
+    write_json(folder / CARD, {"schema": SCHEMA, **card.model_dump(mode="json")})
 
 
 def read_card(folder: Path) -> GalleryCard:
@@ -59,8 +68,9 @@ def read_card(folder: Path) -> GalleryCard:
         )
     document = read_json(folder / CARD, what="a gallery", schema=SCHEMA)
     del document["schema"]
-    if not document.get("files"):
-        raise DamagedArtifact(f"'{folder / CARD}' is damaged", observed="no files", expected="a checksum of each file")
+    for name, what in (("files", "checksum"), ("sizes", "size")):
+        if not document.get(name):
+            raise DamagedArtifact(f"'{folder / CARD}' is damaged", observed=f"no {name}", expected=f"a {what} of files")
     try:
         return GalleryCard.model_validate(document)
     except ValidationError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hetsearch.gallery.card import EMBEDDINGS, read_card
-from hetsearch.gallery.shards import read_manifest, read_shards
+from hetsearch.gallery.shards import open_shards
 from hetsearch.space import Embeddings
 
 
@@ -22,6 +22,6 @@ def load_embeddings(gallery: Path) -> Embeddings:
         DamagedArtifact: a shard is not what its checksum says.
     """
     card = read_card(gallery)
-    shards = list(read_shards(gallery / EMBEDDINGS, read_manifest(gallery / EMBEDDINGS)))
+    shards = list(open_shards(gallery / EMBEDDINGS, card.generation))
     vectors = np.concatenate([np.empty((0, card.dim), dtype=np.float32), *(shard.vectors for shard in shards)])
     return Embeddings(vectors, card.space, tuple(key for shard in shards for key in shard.keys))

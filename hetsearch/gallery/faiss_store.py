@@ -1,6 +1,7 @@
 """A store in one file, ``index.faiss``: any FAISS index by its factory string, inner product, stable ids.
 
-FAISS takes NaN, vectors of any length and the same id twice without a word; the guards are here.
+FAISS takes NaN, vectors of any length and the same id twice without a word; the guards are here. An inverted file
+keeps the ids itself: inside IndexIDMap2 it would give the wrong ones after a removal.
 """
 
 from __future__ import annotations
@@ -18,42 +19,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hetsearch.errors import DamagedArtifact, DataError, UsageError
+from hetsearch.errors import DamagedArtifact, DataError, HetsearchError, UsageError
 from hetsearch.files import atomic_path
-from hetsearch.gallery.ids import Ids
-from hetsearch.gallery.tables import missing
+from hetsearch.gallery.faiss_kinds import inverted, load_faiss, reserve, stored_bytes, tune
+from hetsearch.gallery.ids import Ids, IdSet
 from hetsearch.space import Vectors, check_vectors
 
 INDEX = "index.faiss"
 EXAMPLES = "'Flat' (exact), 'HNSW32', 'IVF256,Flat', 'SQ8', 'OPQ16,IVF256,PQ16'"
 QUERIES = 1024  # in one call, to bound the memory of rescoring
-EF_SEARCH = 64  # of HNSW; FAISS's own 16 loses hits
 _WISH = re.compile(r"WARNING clustering .* at least (\d+) training points\n")
 
 
-def load_faiss() -> Any:
-    """The module ``faiss``.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
-    try:
-        import faiss
-    except ImportError:
-        raise missing("faiss-cpu") from None
-    return faiss
-
-
 class FaissStore:
-    """A FAISS index inside ``IndexIDMap2``; see :class:`hetsearch.gallery.store.GalleryStore`."""
+    """A FAISS index with ids of its own, or inside ``IndexIDMap2``.
 
-    def __init__(self, index: Any, dim: int) -> None:
+    See :class:`hetsearch.gallery.store.GalleryStore`.
+    """
+
+    def __init__(self, index: Any, dim: int, expected: int = 0) -> None:
         self._faiss = load_faiss()
+        self._expected = expected  # vectors to come
         self._index = index
         self._dim = dim
-        self._known = set(self.ids.tolist())
+        self._mapped = isinstance(index, self._faiss.IndexIDMap2)
+        self._known = IdSet(self.ids)
         # Only here do the stored vectors equal what was added, so that scores can be had in float64.
-        self._exact = isinstance(self._faiss.downcast_index(index.index), self._faiss.IndexFlat)
+        self._exact = self._mapped and isinstance(self._faiss.downcast_index(index.index), self._faiss.IndexFlat)
 
     @classmethod
     def create(cls, dim: int, factory: str, count: int) -> FaissStore:
@@ -79,25 +71,25 @@ class FaissStore:
             inner = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
         except RuntimeError:
             raise wrong from None
-        lists = _tune(faiss, inner)
+        lists = tune(faiss, inner)
         if lists > count:
             raise _too_few(count, lists)
-        return cls(faiss.IndexIDMap2(inner), dim)
+        return cls(inner if inverted(faiss, inner) else faiss.IndexIDMap2(inner), dim, count)
 
     @classmethod
-    def load(cls, folder: Path, dim: int) -> FaissStore:
-        """Read ``index.faiss`` in the folder of a gallery.
+    def load(cls, path: Path, dim: int) -> FaissStore:
+        """Read an index that :meth:`save` wrote.
 
         Raises:
             DamagedArtifact: FAISS cannot read it, or it is another kind of index.
         """
         faiss = load_faiss()
-        path = folder / INDEX
         try:
             index = faiss.read_index(str(path))
         except RuntimeError as error:
             raise DamagedArtifact(f"'{path}' cannot be read by FAISS", observed=_reason(error)) from None
-        if not isinstance(index, faiss.IndexIDMap2) or index.metric_type != faiss.METRIC_INNER_PRODUCT:
+        by_ids = isinstance(index, faiss.IndexIDMap2) or inverted(faiss, index)
+        if not by_ids or index.metric_type != faiss.METRIC_INNER_PRODUCT:
             raise DamagedArtifact(f"'{path}' is not an index by stable ids", observed=type(index).__name__)
         if index.d != dim:
             raise DamagedArtifact(f"'{path}' has another dimension", observed=index.d, expected=dim)
@@ -105,12 +97,33 @@ class FaissStore:
 
     @property
     def ids(self) -> Ids:
-        """The stored ids in the order in which they were added, ``(n,)``."""
-        ids: Ids = self._faiss.vector_to_array(self._index.id_map).astype(np.int64)
-        return ids
+        """The stored ids, ``(n,)``: in the order in which they were added, or list by list of an inverted file."""
+        if self._mapped:
+            ids: Ids = self._faiss.vector_to_array(self._index.id_map).astype(np.int64)
+            return ids
+        lists = self._faiss.try_extract_index_ivf(self._index).invlists
+        held = [
+            self._faiss.rev_swig_ptr(lists.get_ids(number), lists.list_size(number)).copy()
+            for number in range(lists.nlist)
+            if lists.list_size(number)
+        ]
+        return np.concatenate([np.empty(0, dtype=np.int64), *held])
+
+    @property
+    def removable(self) -> bool:
+        """Whether vectors can be removed; an HNSW graph and a refined index cannot."""
+        try:
+            self._index.remove_ids(np.empty(0, dtype=np.int64))
+        except RuntimeError:
+            return False
+        return True
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
+
+    def bytes_for(self, count: int) -> int:
+        """About how many bytes ``count`` vectors take, in memory as in the file."""
+        return stored_bytes(self._faiss, self._index, count)
 
     def train(self, sample: Callable[[], Vectors]) -> None:
         """Train the index where its kind needs it.
@@ -153,18 +166,34 @@ class FaissStore:
         check_vectors(vectors, self._dim, what="the gallery's vectors")
         if len(ids) != len(vectors):
             raise DataError("ids and vectors do not match", observed=len(ids), expected=len(vectors))
-        seen: set[int] = set()
-        for number in ids.tolist():
-            if number in self._known or number in seen:
-                raise DataError("an id comes twice", observed=number, expected="unique ids")
-            seen.add(number)
+        if (twice := self._known.take(ids)) is not None:
+            raise DataError("an id comes twice", observed=twice, expected="unique ids")
+        if self._expected and not len(self):
+            reserve(self._faiss, self._index, self._expected)
         try:
             self._index.add_with_ids(
                 np.ascontiguousarray(vectors, dtype=np.float32), np.ascontiguousarray(ids, dtype=np.int64)
             )
         except RuntimeError as error:
             raise UsageError("FAISS cannot add to the index", observed=_reason(error)) from None
-        self._known |= seen
+
+    def remove(self, ids: Ids) -> None:
+        """Remove vectors by their stable ids.
+
+        Args:
+            ids: ``(n,)``, each of them there.
+
+        Raises:
+            DataError: an id is not there, or comes twice; then nothing is removed.
+            UsageError: this kind of index cannot remove, see :attr:`removable`.
+        """
+        if not self.removable:
+            raise UsageError("this kind of FAISS index cannot remove vectors", hint="Build the index anew.")
+        if len(absent := np.setdiff1d(ids, self.ids)) or len(np.unique(ids)) < len(ids):
+            observed = f"{absent[0]} is not there" if len(absent) else "an id comes twice"
+            raise DataError("ids cannot be removed", observed=observed, expected="ids of the index, once each")
+        self._index.remove_ids(np.ascontiguousarray(ids, dtype=np.int64))
+        self._known = IdSet(self.ids)
 
     def search(self, vectors: Vectors, k: int) -> tuple[Ids, NDArray[np.float64]]:
         """The best by inner product, best first.
@@ -188,10 +217,19 @@ class FaissStore:
         scores[ids < 0] = -np.inf
         return ids, scores
 
-    def save(self, folder: Path) -> None:
-        """Write ``index.faiss``, whole or not at all."""
-        with atomic_path(folder / INDEX) as temporary:
-            self._faiss.write_index(self._index, str(temporary))
+    def save(self, path: Path) -> None:
+        """Write the index into one file, whole or not at all.
+
+        Raises:
+            HetsearchError: it cannot be written, such as on a full disk.
+        """
+        with atomic_path(path) as temporary:
+            try:
+                self._faiss.write_index(self._index, str(temporary))
+            except RuntimeError as error:
+                raise HetsearchError(
+                    f"'{path}' cannot be written", observed=_reason(error), hint="Is the disk full?"
+                ) from None
 
     def _rescore(self, queries: Vectors, ids: Ids) -> NDArray[np.float64]:
         scores = np.full(ids.shape, -np.inf)
@@ -221,18 +259,6 @@ def _wishes(wanted: list[int]) -> Iterator[None]:
             text = file.read().decode(errors="replace")
             wanted += map(int, _WISH.findall(text))
             sys.stderr.write(_WISH.sub("", text))
-
-
-def _tune(faiss: Any, index: Any) -> int:
-    """Raise FAISS's defaults of search, which favour speed over hits; return the number of inverted lists."""
-    inner = faiss.downcast_index(index)
-    if hasattr(inner, "hnsw"):
-        inner.hnsw.efSearch = max(EF_SEARCH, inner.hnsw.efSearch)
-    ivf = faiss.try_extract_index_ivf(index)
-    if ivf is None:
-        return 0
-    ivf.nprobe = max(1, ivf.nlist // 8)
-    return int(ivf.nlist)
 
 
 def _too_few(observed: int, expected: int) -> UsageError:

@@ -1,49 +1,93 @@
-"""What an unfinished gallery leaves in its folder, and how it is cleared without touching anything else."""
+"""The folder of a gallery: who may write in it, which files in it are ours, and which of these nobody needs."""
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hetsearch.errors import UsageError
 from hetsearch.gallery.card import CARD, EMBEDDINGS, ITEMS
 from hetsearch.gallery.faiss_store import INDEX
-from hetsearch.gallery.shards import FAILURES, MANIFEST
+from hetsearch.gallery.manifest import MANIFEST
+from hetsearch.gallery.shards import FAILURES, TOMBSTONES
 
 _TEMPORARY = r"\.(?:{names})\.\d+\.[0-9a-f]{{8}}\.tmp"  # as hetsearch.files names them
 _SHARD = r"shard-\d{5,}\.parquet"
 
 
-def clear_unfinished(out: Path) -> None:
-    """Remove what a killed job left in ``out``, a folder without ``gallery.json``.
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold a folder for one job. The lock is on the folder itself, so a killed job leaves none.
 
     Raises:
-        UsageError: ``out`` is a file, or holds anything that no job wrote; then nothing is removed.
+        UsageError: another job holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such lock
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another job is at work in '{folder}'", hint="Wait until it has ended, or choose another folder."
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def require_ours(out: Path) -> None:
+    """Refuse to build into a folder that holds anything that no job wrote.
+
+    Raises:
+        UsageError: ``out`` is a file, or holds such a thing.
     """
     if not out.exists():
         return
     if not out.is_dir():
         raise UsageError(f"'{out}' is not a folder", hint="Choose another --out.")
-    ours = [re.escape(name) for name in (CARD, INDEX, ITEMS)]
-    inner = [_SHARD, re.escape(MANIFEST), re.escape(FAILURES)]
-    found = list(out.iterdir())
-    folder = out / EMBEDDINGS
-    foreign = [path for path in found if path != folder and not _written(path, ours)]
-    if folder.exists():
-        foreign += [path for path in folder.iterdir() if not _written(path, inner)]
-    if foreign:
+    found = [path for path, ours in _entries(out) if not ours]
+    if found:
         raise UsageError(
             f"'{out}' is not empty and no gallery",
-            observed=f"'{foreign[0].relative_to(out)}'",
+            observed=f"'{found[0].relative_to(out)}'",
             expected="a new or empty folder",
             hint="Choose another --out.",
         )
-    for path in found:
-        shutil.rmtree(path) if path == folder else path.unlink()
 
 
-def _written(path: Path, names: list[str]) -> bool:
-    either = "|".join(names)
-    pattern = f"{either}|{_TEMPORARY.format(names=either)}"
-    return path.is_file() and re.fullmatch(pattern, path.name) is not None
+def sweep(out: Path, keep: frozenset[str]) -> None:
+    """Remove what jobs left in the folder of a gallery: temporary files, and files of other generations.
+
+    Args:
+        out: the folder.
+        keep: relative names of what is needed. What no job wrote is kept as well.
+    """
+    for path, ours in _entries(out):
+        if ours and path.relative_to(out).as_posix() not in keep:
+            path.unlink()
+
+
+def _entries(out: Path) -> list[tuple[Path, bool]]:
+    """What lies in the folder and in its folder of embeddings, and whether a job wrote it."""
+    inner = out / EMBEDDINGS
+    found = [(path, _written(path, (CARD, INDEX, ITEMS))) for path in out.iterdir() if path != inner]
+    if inner.is_dir():
+        found += [(path, _written(path, (MANIFEST, FAILURES, TOMBSTONES), _SHARD)) for path in inner.iterdir()]
+    elif inner.exists():
+        found.append((inner, False))
+    return sorted(found)
+
+
+def _written(path: Path, names: tuple[str, ...], *patterns: str) -> bool:
+    stems = [name.partition(".") for name in names]
+    known = [rf"{re.escape(stem)}(?:-\d{{5,}})?\.{suffix}" for stem, _, suffix in stems]
+    either = "|".join([*known, *patterns])
+    return path.is_file() and re.fullmatch(f"{either}|{_TEMPORARY.format(names=either)}", path.name) is not None

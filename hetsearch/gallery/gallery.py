@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hetsearch.errors import DamagedArtifact, DataError, UsageError
 from hetsearch.files import verify_checksums
-from hetsearch.gallery.card import EMBEDDINGS, ITEMS, GalleryCard, read_card
+from hetsearch.gallery.card import GalleryCard, read_card
 from hetsearch.gallery.ids import Ids, stable_ids
 from hetsearch.gallery.store import GalleryStore, Scores, store_kind
 from hetsearch.gallery.tables import read_table
@@ -23,6 +23,7 @@ DECIMALS = 9  # scores equal to so many are a tie
 TIE_MARGIN = 1e-6  # float32 scores may be wrong by so much
 TIE_SLACK = 16  # hits asked for beyond k, so that ties at the end are cut by key
 MOST_SLACK = 1024
+FULLY_READ = 10**9  # bytes of an index whose checksum is compared when it is opened
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,8 @@ def open_gallery(path: str | Path, *, verify: bool = True) -> Gallery:
 
     Args:
         path: the folder that holds ``gallery.json``.
-        verify: compare the checksums of index and items (``hetsearch index verify`` reads the shards too).
+        verify: compare the checksums of index and items; of an index above 1 GB only the size, which takes no time
+            (``hetsearch index verify`` reads everything, the shards too).
 
     Raises:
         UsageError: no gallery, or an unfinished one.
@@ -140,15 +142,41 @@ def open_gallery(path: str | Path, *, verify: bool = True) -> Gallery:
     """
     folder = Path(path)
     card = read_card(folder)
+    while True:
+        try:
+            return _open(folder, card, verify)
+        except DamagedArtifact:
+            # A job may have switched to the next generation in between, and removed the files of this one.
+            card, before = read_card(folder), card
+            if card == before:
+                raise
+
+
+def _open(folder: Path, card: GalleryCard, verify: bool) -> Gallery:
+    _check_sizes(folder, card)
     if verify:
         # A search reads no shards, and they are by far the largest.
-        read = {name: sha for name, sha in card.files.items() if not name.startswith(f"{EMBEDDINGS}/")}
-        verify_checksums(folder, read)
-    items = read_table(folder / ITEMS, {"key": "string", "id": "int64"})
+        small = [name for name, size in card.sizes.items() if name == card.items or size <= FULLY_READ]
+        verify_checksums(folder, {name: card.files[name] for name in small})
+    items = read_table(folder / card.items, {"key": "string", "id": "int64"})
     ids: Ids = items["id"].to_numpy()
-    store = store_kind(card.store).load(folder, card.dim)
+    store = store_kind(card.store).load(folder / card.index, card.dim)
     _check_together(folder, card, items["key"].to_pylist(), ids, store)
     return Gallery(card, store, items, ids)
+
+
+def _check_sizes(folder: Path, card: GalleryCard) -> None:
+    for name, expected in card.sizes.items():
+        path = folder / name
+        if not path.is_file():
+            raise DamagedArtifact(f"'{folder}' is not whole", observed=f"no {name}", expected=name)
+        if (size := path.stat().st_size) != expected:
+            raise DamagedArtifact(
+                f"'{path}' was changed after it was written",
+                observed=f"{size:,} bytes",
+                expected=f"{expected:,} bytes",
+                hint="Restore the file, or make the gallery again.",
+            )
 
 
 def _check_together(

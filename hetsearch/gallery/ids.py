@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +35,15 @@ def stable_ids(keys: Sequence[str]) -> Ids:
     Raises:
         DataError: a key comes twice, or two keys have one id (expected once in about 3e9 keys).
     """
+    numbers = np.fromiter(map(stable_id, keys), dtype=np.int64, count=len(keys))
+    if len(np.unique(numbers)) < len(numbers):
+        _refuse_twins(keys, numbers)
+    return numbers
+
+
+def _refuse_twins(keys: Sequence[str], numbers: Ids) -> None:
     owners: dict[int, str] = {}
-    for key in keys:
-        number = stable_id(key)
+    for key, number in zip(keys, numbers.tolist(), strict=True):
         if (other := owners.get(number)) == key:
             raise DataError("a key comes twice", observed=f"'{key}'", expected="unique keys")
         if other is not None:
@@ -45,7 +51,33 @@ def stable_ids(keys: Sequence[str]) -> Ids:
                 "two keys have the same id", observed=f"'{other}' and '{key}'", hint="Rename one of the two."
             )
         owners[number] = key
-    return np.fromiter(owners, dtype=np.int64, count=len(owners))
+
+
+class IdSet:
+    """Ids that were met, in sorted blocks: eight bytes an id, where a set of Python's numbers takes ten times that."""
+
+    def __init__(self, ids: Ids) -> None:
+        self._blocks = [np.sort(ids)]
+
+    def take(self, ids: Ids) -> int | None:
+        """Take new ids, all of them or none.
+
+        Returns:
+            None, or an id that comes twice: then nothing was taken.
+        """
+        fresh = np.sort(ids)
+        repeated = fresh[1:][fresh[1:] == fresh[:-1]]
+        for block in self._blocks:
+            if len(block):
+                places = np.searchsorted(block, fresh)
+                repeated = np.append(repeated, fresh[block[np.minimum(places, len(block) - 1)] == fresh])
+        if len(repeated):
+            return int(repeated[0])
+        # Blocks double in size, so an id is sorted again only as often as the set has doubled.
+        while self._blocks and len(self._blocks[-1]) <= len(fresh):
+            fresh = np.sort(np.concatenate([self._blocks.pop(), fresh]))
+        self._blocks.append(fresh)
+        return None
 
 
 def listing_hash(keys: Sequence[str]) -> str:
@@ -53,7 +85,12 @@ def listing_hash(keys: Sequence[str]) -> str:
 
     Not over the set's name, which says how the source was spelled: a folder has a relative and an absolute path.
     """
-    digest = hashlib.sha256(f"{len(keys)}\n".encode())
+    return hash_keys(len(keys), keys)
+
+
+def hash_keys(count: int, keys: Iterable[str]) -> str:
+    """:func:`listing_hash` of ``count`` keys that come one by one."""
+    digest = hashlib.sha256(f"{count}\n".encode())
     for key in keys:
         encoded = key.encode(errors="surrogatepass")
         digest.update(len(encoded).to_bytes(8, "big"))

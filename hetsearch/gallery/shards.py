@@ -1,68 +1,39 @@
-"""Embedding shards: ``shard-00042.parquet``, ``manifest.json`` and ``failures.parquet``.
+"""Embedding shards: ``shard-00042.parquet``, and beside them ``failures.parquet`` and ``tombstones.parquet``.
 
-A job writes vectors as it goes, a shard at a time and each whole or absent; indexes are made from the shards
-and can be made again from them without any encoder.
+A shard is written once and never changed; each is whole or absent, and says in its footer for which job it was made
+and which images could not be read. So a job that is killed goes on from the shards alone. Rows that no longer count
+are named in ``tombstones.parquet`` until the gallery is compacted. Indexes are made from the shards and can be made
+again from them without any encoder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from numpy.typing import NDArray
 
 from hetsearch.data.pixels import Failure
 from hetsearch.errors import DamagedArtifact
-from hetsearch.files import read_json, sha256_of, verify_checksums, write_json
-from hetsearch.gallery.ids import Ids, stable_ids
-from hetsearch.gallery.tables import arrow, read_table, write_table
+from hetsearch.files import sha256_of, verify_checksums
+from hetsearch.gallery.ids import Ids, listing_hash, stable_ids
+from hetsearch.gallery.manifest import Manifest, ShardEntry, generation_name, read_manifest
+from hetsearch.gallery.tables import arrow, read_metadata, read_table, write_table
 from hetsearch.space import Vectors, check_vectors, fingerprint_of
 
-SCHEMA = 1
-MANIFEST = "manifest.json"
 FAILURES = "failures.parquet"
+TOMBSTONES = "tombstones.parquet"
+FOOTER = "hetsearch"
 
 ATTRIBUTES = ("label", "group", "domain", "path")  # columns of text that items may have, in this order
+DIGEST = 32  # bytes of a SHA-256
 
-
-class Plan(BaseModel):
-    """What a job set out to do: known before the first image is read."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    images: str  # name of the set of images
-    listing: str  # hash over their keys, see ids.listing_hash
-    rows: int
-    shard_rows: int
-    batch_size: int
-
-
-class ShardEntry(BaseModel):
-    """One shard in the manifest."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    file: str
-    rows: int
-    content: str  # over ids and vectors, whatever Parquet makes of them
-    sha256: str
-
-
-class Manifest(BaseModel):
-    """What ``manifest.json`` says."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    space: str
-    encoder: str
-    dim: int
-    plan: Plan
-    shards: tuple[ShardEntry, ...]
-    failures: int
-    files: dict[str, str]  # of what is no shard
+Contents = NDArray[np.uint8]  # (n, 32): SHA-256 of each image's file
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -71,13 +42,15 @@ class Shard:
 
     Attributes:
         keys: of the images.
-        vectors: ``(n, dim)``, float32, unit rows.
+        vectors: ``(n, dim)``, float32, unit rows; ``(n, 0)`` where they were not read.
         attributes: columns of text by name, each of length ``n``.
+        contents: ``(n, 32)``, SHA-256 of each image's file.
     """
 
     keys: tuple[str, ...]
     vectors: Vectors
-    attributes: dict[str, list[str]]
+    attributes: dict[str, list[str | None]]
+    contents: Contents
 
     @property
     def ids(self) -> Ids:
@@ -86,12 +59,54 @@ class Shard:
 
     @property
     def content(self) -> str:
-        """SHA-256 over ids (which are hashes of the keys) and vectors."""
-        return fingerprint_of({"ids": self.ids, "vectors": self.vectors})
+        """SHA-256 over ids (which are hashes of the keys), vectors, attributes and the images' own hashes."""
+        words = {name: np.frombuffer(listing_hash(values).encode(), np.uint8) for name, values in self._named()}
+        return fingerprint_of({"ids": self.ids, "vectors": self.vectors, "contents": self.contents, **words})
+
+    def take(self, rows: Sequence[int] | Rows) -> Shard:
+        """Some of the rows, in the order that is given."""
+        chosen = [int(row) for row in rows]
+        return Shard(
+            tuple(self.keys[row] for row in chosen),
+            self.vectors[chosen],
+            {name: [values[row] for row in chosen] for name, values in self.attributes.items()},
+            self.contents[chosen],
+        )
+
+    def join(self, other: Shard) -> Shard:
+        """These rows, then the other's. A column that only one of them has is empty for the rest."""
+        names = [name for name in ATTRIBUTES if name in self.attributes or name in other.attributes]
+        return Shard(
+            (*self.keys, *other.keys),
+            np.concatenate([self.vectors, other.vectors]),
+            {name: [*self._column(name), *other._column(name)] for name in names},
+            np.concatenate([self.contents, other.contents]),
+        )
+
+    def _column(self, name: str) -> list[str | None]:
+        return self.attributes.get(name, [None] * len(self.keys))
+
+    def _named(self) -> list[tuple[str, list[str]]]:
+        return [(f"attribute {name}", ["" if cell is None else cell for cell in values])
+                for name, values in self.attributes.items()]  # fmt: skip
 
 
-def write_shard(folder: Path, number: int, shard: Shard) -> ShardEntry:
+def shard_name(number: int) -> str:
+    """What the shard of a number is called."""
+    return f"shard-{number:05d}.parquet"
+
+
+def write_shard(
+    folder: Path, number: int, shard: Shard, job: str = "", failures: Sequence[Failure] = ()
+) -> ShardEntry:
     """Write ``shard-NNNNN.parquet``, whole or not at all.
+
+    Args:
+        folder: of the shards.
+        number: of the shard.
+        shard: its rows; there may be none.
+        job: :attr:`Manifest.job` that it is made for.
+        failures: images that belong into the shard and could not be read.
 
     Raises:
         DataError: a vector is not finite or not of unit length, or a key comes twice.
@@ -100,15 +115,44 @@ def write_shard(folder: Path, number: int, shard: Shard) -> ShardEntry:
     dim = int(shard.vectors.shape[1])
     check_vectors(shard.vectors, dim, what="the vectors of a shard")
     flat = pa.array(np.ascontiguousarray(shard.vectors).ravel(), type=pa.float32())
+    digests = pa.py_buffer(np.ascontiguousarray(shard.contents).tobytes())
     columns: dict[str, Any] = {
         "id": pa.array(shard.ids),
         "key": list(shard.keys),
         "vector": pa.FixedSizeListArray.from_arrays(flat, dim),
         **shard.attributes,
+        "content": pa.FixedSizeBinaryArray.from_buffers(pa.binary(DIGEST), len(shard.keys), [None, digests]),
     }
-    path = folder / f"shard-{number:05d}.parquet"
-    write_table(path, columns)
-    return ShardEntry(file=path.name, rows=len(shard.keys), content=shard.content, sha256=sha256_of(path))
+    content = shard.content
+    missed = [[failure.key, failure.reason] for failure in failures]
+    path = folder / shard_name(number)
+    write_table(path, columns, {FOOTER: json.dumps({"job": job, "content": content, "failures": missed})})
+    return ShardEntry(file=path.name, rows=len(shard.keys), content=content, sha256=sha256_of(path))
+
+
+def recover_shard(folder: Path, number: int, job: str, dim: int) -> tuple[ShardEntry, tuple[Failure, ...]] | None:
+    """Look whether a job that was killed wrote a shard already.
+
+    Returns:
+        Its entry and the images that could not be read; None where there is no such shard.
+
+    Raises:
+        DamagedArtifact: it is another job's, or was changed after it was written.
+    """
+    path = folder / shard_name(number)
+    if not path.is_file():
+        return None
+    try:
+        footer = json.loads(read_metadata(path, FOOTER) or "{}")
+        made_for, content = footer["job"], footer["content"]
+        failures = tuple(Failure(key, reason) for key, reason in footer["failures"])
+    except (ValueError, KeyError, TypeError):
+        raise DamagedArtifact(f"'{path}' is damaged", observed="a footer that cannot be read") from None
+    if made_for != job:
+        raise DamagedArtifact(f"'{path}' is a shard of another job")
+    shard = _read(path, dim)
+    _check_content(path, shard, content)
+    return ShardEntry(file=path.name, rows=len(shard.keys), content=content, sha256=sha256_of(path)), failures
 
 
 def read_shard(folder: Path, entry: ShardEntry, dim: int) -> Shard:
@@ -118,60 +162,119 @@ def read_shard(folder: Path, entry: ShardEntry, dim: int) -> Shard:
         DamagedArtifact: its checksum, columns, rows or content are not those of the manifest.
     """
     verify_checksums(folder, {entry.file: entry.sha256})
-    kinds = {"id": "int64", "key": "string", "vector": f"fixed_size_list<element: float>[{dim}]"}
-    table = read_table(folder / entry.file, kinds)
-    column = table["vector"].combine_chunks()
-    vectors = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, dim)
-    attributes = {name: table[name].to_pylist() for name in ATTRIBUTES if name in table.column_names}
-    shard = Shard(tuple(table["key"].to_pylist()), vectors, attributes)
-    if shard.content != entry.content or table["id"].to_numpy().tolist() != shard.ids.tolist():
-        raise DamagedArtifact(
-            f"'{folder / entry.file}' is not the shard of the manifest",
-            observed=f"content {shard.content[:12]}…",
-            expected=f"content {entry.content[:12]}…",
-            hint="Build the gallery again.",
-        )
+    shard = _read(folder / entry.file, dim)
+    _check_content(folder / entry.file, shard, entry.content)
     return shard
 
 
-def write_failures(folder: Path, failures: Sequence[Failure]) -> None:
-    """Write ``failures.parquet``: key and reason of each image that could not be read, in order."""
+def _read(path: Path, dim: int, columns: Sequence[str] | None = None) -> Shard:
+    kinds = {
+        "id": "int64", "key": "string", "vector": f"fixed_size_list<element: float>[{dim}]",
+        "content": f"fixed_size_binary[{DIGEST}]",
+    }  # fmt: skip
+    table = read_table(path, kinds, columns).combine_chunks()
+    if "vector" in table.column_names:
+        flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        vectors = flat.astype(np.float32).reshape(-1, dim)
+    else:
+        vectors = np.empty((table.num_rows, 0), dtype=np.float32)
+    digests = table["content"].combine_chunks()
+    # An array of Arrow may be a window into a longer buffer.
+    start, stop = digests.offset * DIGEST, (digests.offset + len(digests)) * DIGEST
+    contents = np.frombuffer(digests.buffers()[1] or b"", dtype=np.uint8)[start:stop].reshape(-1, DIGEST)
+    attributes = {name: table[name].to_pylist() for name in ATTRIBUTES if name in table.column_names}
+    shard = Shard(tuple(table["key"].to_pylist()), vectors, attributes, contents)
+    if table["id"].to_numpy().tolist() != shard.ids.tolist():
+        raise DamagedArtifact(f"'{path}' is damaged", observed="ids that are not those of the keys")
+    return shard
+
+
+def _check_content(path: Path, shard: Shard, expected: str) -> None:
+    if (found := shard.content) != expected:
+        raise DamagedArtifact(
+            f"'{path}' is not the shard of the manifest",
+            observed=f"content {found[:12]}…",
+            expected=f"content {expected[:12]}…",
+            hint="Build the gallery again.",
+        )
+
+
+def write_failures(folder: Path, failures: Sequence[Failure], generation: int = 1) -> str:
+    """Write ``failures.parquet``: key and reason of each image that could not be read. The file's name comes back."""
     keys, reasons = [failure.key for failure in failures], [failure.reason for failure in failures]
-    write_table(folder / FAILURES, {"key": keys, "reason": reasons})
+    name = generation_name(FAILURES, generation)
+    write_table(folder / name, {"key": keys, "reason": reasons})
+    return name
 
 
-def read_failures(folder: Path) -> tuple[Failure, ...]:
+def read_failures(folder: Path, generation: int = 1) -> tuple[Failure, ...]:
     """Read ``failures.parquet``.
 
     Raises:
         DamagedArtifact: it cannot be read.
     """
-    table = read_table(folder / FAILURES, {"key": "string", "reason": "string"})
+    table = read_table(folder / generation_name(FAILURES, generation), {"key": "string", "reason": "string"})
     return tuple(Failure(row["key"], row["reason"]) for row in table.to_pylist())
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write ``manifest.json``, whole or not at all."""
-    write_json(folder / MANIFEST, {"schema": SCHEMA, **manifest.model_dump(mode="json")})
+def write_tombstones(folder: Path, dead: Mapping[str, Rows], generation: int) -> str:
+    """Write ``tombstones.parquet``: the rows of each shard that no longer count. Its name comes back."""
+    pa, _ = arrow()
+    name = generation_name(TOMBSTONES, generation)
+    files = [file for file, rows in dead.items() for _ in range(len(rows))]
+    rows = np.concatenate([np.empty(0, np.int64), *(np.asarray(rows, np.int64) for rows in dead.values())])
+    write_table(folder / name, {"shard": files, "row": pa.array(rows)})
+    return name
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read ``manifest.json``; the shards are verified as they are read.
+def read_tombstones(folder: Path, generation: int) -> dict[str, Rows]:
+    """Read ``tombstones.parquet``: sorted rows by shard.
+
+    Raises:
+        DamagedArtifact: it cannot be read.
+    """
+    table = read_table(folder / generation_name(TOMBSTONES, generation), {"shard": "string", "row": "int64"})
+    files, rows = np.array(table["shard"].to_pylist(), dtype=object), table["row"].to_numpy()
+    return {file: np.sort(rows[files == file]) for file in dict.fromkeys(files.tolist())}
+
+
+@dataclass(frozen=True)
+class ShardSet:
+    """The shards of one generation of a gallery: iterate for the rows that count, shard by shard, each verified.
+
+    Attributes:
+        folder: of the shards.
+        manifest: of the generation.
+        dead: the rows of each shard that no longer count.
+    """
+
+    folder: Path
+    manifest: Manifest
+    dead: dict[str, Rows] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Shard]:
+        for entry in self.manifest.shards:
+            shard = read_shard(self.folder, entry, self.manifest.dim)
+            yield shard.take(self.live(entry)) if entry.file in self.dead else shard
+
+    def live(self, entry: ShardEntry) -> Rows:
+        """The rows of a shard that count."""
+        return np.setdiff1d(np.arange(entry.rows), self.dead.get(entry.file, np.empty(0, np.int64)))
+
+    def described(self) -> Iterator[tuple[ShardEntry, Rows, Shard]]:
+        """Each shard's entry, its rows that count, and these without their vectors: far less to read."""
+        for entry in self.manifest.shards:
+            shard = _read(self.folder / entry.file, self.manifest.dim, ("id", "key", *ATTRIBUTES, "content"))
+            rows = self.live(entry)
+            yield entry, rows, shard.take(rows) if entry.file in self.dead else shard
+
+
+def open_shards(folder: Path, generation: int = 1) -> ShardSet:
+    """The shards of a generation, in the folder of embeddings.
 
     Raises:
         UsageError: ``folder`` holds no embeddings.
-        DamagedArtifact: it is not whole, or of another schema.
+        DamagedArtifact: the manifest or the tombstones cannot be read.
     """
-    document = read_json(folder / MANIFEST, what="a folder of embeddings", schema=SCHEMA)
-    del document["schema"]
-    try:
-        return Manifest.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        observed = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise DamagedArtifact(f"'{folder / MANIFEST}' is damaged", observed=observed) from None
-
-
-def read_shards(folder: Path, manifest: Manifest) -> Iterator[Shard]:
-    """Read the shards of a manifest one after the other, each verified."""
-    return (read_shard(folder, entry, manifest.dim) for entry in manifest.shards)
+    manifest = read_manifest(folder, generation)
+    return ShardSet(folder, manifest, read_tombstones(folder, generation) if manifest.dead else {})

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hetsearch.errors import UsageError, nearest
-from hetsearch.gallery.faiss_store import FaissStore
+from hetsearch.gallery.faiss_store import INDEX, FaissStore
 from hetsearch.gallery.ids import Ids
 from hetsearch.space import Vectors
 
@@ -37,8 +37,22 @@ class WritableStore(GalleryStore, Protocol):
     def train(self, sample: Callable[[], Vectors]) -> None:
         """Learn what the store must know before the first vector is added, from ``(n, dim)`` of them."""
 
-    def save(self, folder: Path) -> None:
-        """Write the store into the folder of a gallery."""
+    def save(self, path: Path) -> None:
+        """Write the store."""
+
+
+class LiveStore(WritableStore, Protocol):
+    """A store that is filled and can be opened again to be changed."""
+
+    @property
+    def removable(self) -> bool:
+        """Whether vectors can be removed one by one."""
+
+    def remove(self, ids: Ids) -> None:
+        """Remove the vectors of ``(n,)`` ids, each of them there."""
+
+    def bytes_for(self, count: int) -> int:
+        """About how many bytes ``count`` vectors take."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +61,16 @@ class StoreKind:
 
     Attributes:
         create: dimension, factory string and number of vectors to come → an empty store.
-        load: the folder of a gallery, dimension → its store.
+        load: where the store was saved, dimension → the store.
+        file: what the store's file in the folder of a gallery is called.
     """
 
-    create: Callable[[int, str, int], WritableStore]
-    load: Callable[[Path, int], GalleryStore]
+    create: Callable[[int, str, int], LiveStore]
+    load: Callable[[Path, int], LiveStore]
+    file: str
 
 
-STORES = {"faiss": StoreKind(create=FaissStore.create, load=FaissStore.load)}
+STORES = {"faiss": StoreKind(create=FaissStore.create, load=FaissStore.load, file=INDEX)}
 
 
 def store_kind(name: str) -> StoreKind:

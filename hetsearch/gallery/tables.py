@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,40 +31,60 @@ def missing(module: str) -> MissingExtra:
     return require_extra(module, "gallery")
 
 
-def write_table(path: Path, columns: Mapping[str, Any]) -> None:
+def write_table(path: Path, columns: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
     """Write a Parquet table, whole or not at all.
 
     Args:
         path: the file.
         columns: by name, in order: Arrow arrays, or lists of text.
+        metadata: text by name, kept in the file's footer.
     """
-    pa, parquet = arrow()
+    pa, _ = arrow()
     text = pa.string()
     arrays = [pa.array(item, type=text) if isinstance(item, list) else item for item in columns.values()]
+    table = pa.table(arrays, names=list(columns)).replace_schema_metadata(dict(metadata or {}))
+    with table_writer(path, table.schema) as writer:
+        writer.write_table(table)
+
+
+@contextmanager
+def table_writer(path: Path, schema: Any) -> Iterator[Any]:
+    """A Parquet file that takes tables of one schema, one after the other; whole or not at all."""
+    _, parquet = arrow()
     with atomic_path(path) as temporary:
-        parquet.write_table(pa.table(arrays, names=list(columns)), temporary)
+        # Vectors never repeat, so a dictionary of them would only cost.
+        words = [field.name for field in schema if str(field.type) == "string"]
+        with parquet.ParquetWriter(temporary, schema, use_dictionary=words, write_page_checksum=True) as writer:
+            yield writer
 
 
-def read_table(path: Path, required: Mapping[str, str]) -> Any:
-    """Read a Parquet table.
+def read_table(path: Path, required: Mapping[str, str], columns: Sequence[str] | None = None) -> Any:
+    """Read a Parquet table; a page that does not have its checksum is damage.
 
     Args:
         path: the file.
         required: name of each column that must be there, and its Arrow type as text.
+        columns: read only those of these that there are.
 
     Raises:
         DamagedArtifact: no such file, no Parquet, or a column is missing or of another type.
     """
     pa, parquet = arrow()
     try:
+        found = {field.name: str(field.type) for field in parquet.read_schema(path)}
         # partitioning=None: a folder called "a=b" on the way must not become a column.
-        table = parquet.read_table(path, partitioning=None, memory_map=False)
+        table = parquet.read_table(
+            path,
+            columns=None if columns is None else [name for name in columns if name in found],
+            partitioning=None,
+            memory_map=False,
+            page_checksum_verification=True,
+        )
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DamagedArtifact(
             f"'{path}' cannot be read", observed=reason, expected="a Parquet table"
         ) from None
-    found = {field.name: str(field.type) for field in table.schema}
     for name, kind in required.items():
         if found.get(name) != kind:
             raise DamagedArtifact(
@@ -72,3 +93,29 @@ def read_table(path: Path, required: Mapping[str, str]) -> Any:
                 expected=f"{name}: {kind}",
             )
     return table
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """The names of a table's columns.
+
+    Raises:
+        DamagedArtifact: it cannot be read.
+    """
+    pa, parquet = arrow()
+    try:
+        return tuple(parquet.read_schema(path).names)
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedArtifact(
+            f"'{path}' cannot be read", observed=" ".join(str(error).split())[:200], expected="a Parquet table"
+        ) from None
+
+
+def read_metadata(path: Path, name: str) -> str | None:
+    """The text called ``name`` in a file's footer; None where there is no such file, text, or footer."""
+    pa, parquet = arrow()
+    try:
+        metadata = parquet.read_schema(path).metadata or {}
+    except (pa.ArrowException, OSError):
+        return None
+    found = metadata.get(name.encode())
+    return None if found is None else str(found.decode())

@@ -13,7 +13,8 @@ from hetsearch.errors import DamagedArtifact
 from hetsearch.files import verify_checksums
 from hetsearch.gallery.card import EMBEDDINGS, GalleryCard, read_card
 from hetsearch.gallery.gallery import TIE_MARGIN, Gallery, open_gallery
-from hetsearch.gallery.shards import Manifest, read_manifest, read_shards
+from hetsearch.gallery.manifest import Manifest
+from hetsearch.gallery.shards import ShardSet, open_shards
 from hetsearch.space import Embeddings, Vectors
 
 SAMPLE = 100
@@ -63,10 +64,10 @@ def verify_gallery(path: str | Path) -> VerifyReport:
     card = read_card(folder)
     verify_checksums(folder, card.files)
     gallery = open_gallery(folder, verify=False)
-    manifest = read_manifest(folder / EMBEDDINGS)
-    _check_manifest(folder, card, manifest)
-    sample = _sample(folder, manifest, card.count)
-    self_recall, recall = _recalls(gallery, folder, manifest, sample)
+    shards = open_shards(folder / EMBEDDINGS, card.generation)
+    _check_manifest(folder, card, shards.manifest)
+    sample = _sample(shards, card.count)
+    self_recall, recall = _recalls(gallery, shards, sample)
     if card.factory in EXACT and min(self_recall, recall) < 1:
         raise DamagedArtifact(
             f"the index of '{folder}' does not find the vectors of its shards",
@@ -83,8 +84,8 @@ def _check_manifest(folder: Path, card: GalleryCard, manifest: Manifest) -> None
     pairs = {
         "space": (manifest.space, card.space),
         "dim": (manifest.dim, card.dim),
-        "listing": (manifest.plan.listing, card.listing),
-        "rows": (sum(entry.rows for entry in manifest.shards), card.count),
+        "failures": (manifest.failures, card.failures),
+        "rows": (manifest.rows, card.count),
     }
     for name, (observed, expected) in pairs.items():
         if observed != expected:
@@ -96,26 +97,26 @@ def _check_manifest(folder: Path, card: GalleryCard, manifest: Manifest) -> None
             )
 
 
-def _sample(folder: Path, manifest: Manifest, count: int) -> Embeddings:
+def _sample(shards: ShardSet, count: int) -> Embeddings:
     """Rows spread evenly over the shards."""
     chosen = set(np.linspace(0, count - 1, num=min(SAMPLE, count)).astype(int).tolist())
     keys: list[str] = []
     vectors: list[Vectors] = []
     start = 0
-    for shard in read_shards(folder / EMBEDDINGS, manifest):
+    for shard in shards:
         rows = [row for row in range(len(shard.keys)) if start + row in chosen]
         keys += [shard.keys[row] for row in rows]
         vectors.append(shard.vectors[rows])
         start += len(shard.keys)
-    return Embeddings(np.concatenate(vectors), manifest.space, tuple(keys))
+    return Embeddings(np.concatenate(vectors), shards.manifest.space, tuple(keys))
 
 
-def _recalls(gallery: Gallery, folder: Path, manifest: Manifest, sample: Embeddings) -> tuple[float, float]:
+def _recalls(gallery: Gallery, shards: ShardSet, sample: Embeddings) -> tuple[float, float]:
     depth = min(DEPTH, len(gallery))
     hits = gallery.search(sample, depth)
     best = np.full((len(sample), depth), -np.inf)
     true: list[dict[str, float]] = [{} for _ in hits]  # exact scores of what the store found
-    for shard in read_shards(folder / EMBEDDINGS, manifest):
+    for shard in shards:
         scores: NDArray[np.float64] = sample.vectors.astype(np.float64) @ shard.vectors.T.astype(np.float64)
         best = -np.sort(-np.concatenate([best, scores], axis=1), axis=1)[:, :depth]
         row_of = {key: row for row, key in enumerate(shard.keys)}

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,6 +71,32 @@ def test_a_warning_is_a_line_on_stderr(
     assert "hetsearch: warning: the gallery" in capsys.readouterr().err
 
 
+def test_a_dry_run_writes_nothing(
+    bundle: Path, fashion_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("build", "--encoder", bundle, "--images", fashion_folder, "--out", tmp_path / "g", "--dry-run")
+    assert run(*words) == 0
+    lines = {line.rsplit("  ", 1)[0].strip(): line.rsplit("  ", 1)[1].strip() for line in
+             capsys.readouterr().out.splitlines()[2:]}  # fmt: skip
+    assert (lines["images"], lines["shards"], lines["of these there already"]) == ("200", "1", "0")
+    assert run(*words, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["fits"] is True
+    assert document["seconds"] == pytest.approx(200 / document["images_per_second"])
+    assert not (tmp_path / "g").exists()
+
+
+def test_a_disk_without_room(
+    bundle: Path, fashion_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=20_000))
+    words = ("build", "--encoder", bundle, "--images", fashion_folder, "--out", tmp_path / "g")
+    assert run(*words, "--dry-run") == 2
+    with pytest.raises(UsageError, match=r"has no room for this job: observed 0\.0 MB free, expected 0\.1 MB"):
+        run(*words)
+    assert list((tmp_path / "g").iterdir()) == []
+
+
 def test_refusals(bundle: Path, fashion_folder: Path, tmp_path: Path) -> None:
     words = ("build", "--images", fashion_folder, "--out", tmp_path / "g")
     assert run(*words, "--encoder", bundle, "--limit", 5) == 0
@@ -77,3 +105,57 @@ def test_refusals(bundle: Path, fashion_folder: Path, tmp_path: Path) -> None:
     other = linear_bundle(tmp_path / "other", space=OTHER_SPACE)
     with pytest.raises(SpaceMismatch, match=f"{OTHER_SPACE}.*{SPACE}"):
         run(*words, "--encoder", other, "--limit", 5)
+
+
+@pytest.fixture
+def pictures(fashion_folder: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, path in enumerate(sorted(fashion_folder.rglob("*.png"))[:20]):
+        shutil.copy(path, folder / f"{number:02d}.png")
+    return folder
+
+
+def test_update_delete_and_compact(
+    bundle: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gallery = tmp_path / "g"
+    assert run("build", "--encoder", bundle, "--images", pictures, "--out", gallery) == 0
+    shutil.copy(pictures / "00.png", pictures / "copy.png")
+    (pictures / "01.png").rename(pictures / "renamed.png")
+    (pictures / "02.png").unlink()
+    (pictures / "03.png").write_bytes((pictures / "04.png").read_bytes())
+    (pictures / "bad.png").write_bytes(b"no picture")
+    words = ("update", gallery, "--encoder", bundle, "--images", pictures)
+    capsys.readouterr()
+    assert run(*words, "--dry-run") == 0
+    line = "2 new, 1 changed, 1 renamed, 0 described anew, 1 removed, 0 failed, 17 unchanged"
+    assert capsys.readouterr().out.splitlines()[0] == line
+    assert run(*words) == 3
+    captured = capsys.readouterr()
+    line = "1 new, 1 changed, 1 renamed, 0 described anew, 1 removed, 1 failed, 17 unchanged"
+    assert captured.out.splitlines()[0] == line
+    assert "hetsearch: not read: bad.png" in captured.err
+    assert run(*words, "--json") == 3
+    document = json.loads(capsys.readouterr().out)
+    assert (document["nothing"], document["generation"], document["rows"]) == (True, 2, 20)
+    (tmp_path / "keys.txt").write_text("05.png\n06.png\n")
+    assert run("delete", gallery, "07.png", "absent.png", "--keys-from", tmp_path / "keys.txt") == 0
+    captured = capsys.readouterr()
+    assert "3 removed" in captured.out
+    assert "hetsearch: not there: absent.png" in captured.err
+    assert run("compact", gallery, "--json") in (None, 0)
+    document = json.loads(capsys.readouterr().out)
+    assert (document["rows"], document["dropped"], document["generation"]) == (17, 6, 4)
+    assert run("compact", gallery) in (None, 0)
+    assert "nothing to do" in capsys.readouterr().out
+    assert run("verify", gallery) in (None, 0)
+    with pytest.raises(UsageError, match="no key is given"):
+        run("delete", gallery)
+
+
+def test_an_update_of_another_space(bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    assert run("build", "--encoder", bundle, "--images", pictures, "--out", tmp_path / "g") == 0
+    other = linear_bundle(tmp_path / "other", space=OTHER_SPACE)
+    with pytest.raises(SpaceMismatch, match=f"{OTHER_SPACE}.*{SPACE}"):
+        run("update", tmp_path / "g", "--encoder", other, "--images", pictures)

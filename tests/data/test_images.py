@@ -63,6 +63,7 @@ def test_first_repeated() -> None:
 
 def test_a_set_goes_through_pickle() -> None:
     images = ImageSet("paths", ("a", "b"), PathReader((Path("a"), Path("b")))).subset([1])
+    assert [PathReader(("a", "b/c.png"), Path("root"))(row) for row in (0, 1)] == [Path("root/a"), Path("root/b/c.png")]
     copy = pickle.loads(pickle.dumps(images))
     assert copy == images
     assert copy.read(0) == Path("b")

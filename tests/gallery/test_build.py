@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,49 +13,14 @@ from PIL import Image
 
 from hetsearch.data.images import ImageSet
 from hetsearch.data.sources import open_source
-from hetsearch.errors import DamagedArtifact, DataError, ImageError, SpaceMismatch, UsageError
-from hetsearch.gallery import build, build_gallery, open_gallery, verify_gallery
-from hetsearch.gallery.shards import read_manifest
-from hetsearch.preprocess import InputSpec, Pixels
+from hetsearch.errors import DamagedArtifact, DataError, HetsearchError, ImageError, SpaceMismatch, UsageError
+from hetsearch.gallery import build_gallery, generation, open_gallery, verify_gallery
+from hetsearch.gallery.folder import exclusive
+from hetsearch.gallery.manifest import read_manifest
+from hetsearch.preprocess import InputSpec
 from hetsearch.runtime import OnnxEncoder, load_encoder
-from hetsearch.space import Embeddings, Vectors
+from tests.gallery.scripted import Deadly, Scripted, snapshot
 from tests.support import OTHER_SPACE, SPACE, linear_bundle
-
-
-@dataclass
-class Scripted:
-    """An encoder that does as a test wants: it spoils vectors, or is 'killed' in the middle."""
-
-    inner: OnnxEncoder
-    die_at: int | None = None
-    factor: float = 1.0
-    calls: int = 0
-    name: str = "scripted"
-
-    @property
-    def space(self) -> str:
-        return self.inner.space
-
-    @property
-    def dim(self) -> int:
-        return self.inner.dim
-
-    @property
-    def input(self) -> InputSpec:
-        return self.inner.input
-
-    def encode(self, images: object, keys: object = None) -> Embeddings:
-        raise AssertionError("a job reads its images itself")
-
-    def encode_pixels(self, pixels: Pixels) -> Vectors:
-        self.calls += 1
-        if self.calls == self.die_at:
-            raise KeyboardInterrupt
-        return self.inner.encode_pixels(pixels) * np.float32(self.factor)
-
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -84,7 +49,9 @@ def test_the_folder_of_the_contract(built: Path) -> None:
         "items.parquet",
     ]
     card = json.loads((built / "gallery.json").read_text())
-    expected = {"schema": 1, "store": "faiss", "factory": "Flat", "count": 300, "generation": 1}
+    expected = {
+        "schema": 2, "store": "faiss", "factory": "Flat", "count": 300, "generation": 1, "index": "index.faiss"
+    }
     assert {name: card[name] for name in expected} == expected
     assert (card["space"], card["dim"]) == (SPACE, 16)
     assert card["encoder"] == "linear"
@@ -174,6 +141,7 @@ def test_no_readable_image(encoder: OnnxEncoder, tmp_path: Path) -> None:
     (tmp_path / "pictures" / "a.png").touch()
     with pytest.raises(DataError, match=r"no image of .* can be read: observed 1 failures.*0 bytes"):
         build_gallery(encoder, open_source(str(tmp_path / "pictures")), tmp_path / "g", progress=False)
+    assert list((tmp_path / "g").iterdir()) == []  # so that mended images are read at the next call
 
 
 def test_a_finished_gallery_is_left_as_it_is(encoder: OnnxEncoder, images: ImageSet, copy: Path) -> None:
@@ -235,20 +203,28 @@ def test_a_finished_gallery_that_was_changed(encoder: OnnxEncoder, images: Image
         build_gallery(encoder, images, copy, progress=False)
 
 
-@pytest.mark.parametrize("call", [1, 3, 5])
-def test_a_job_killed_while_it_embeds(
-    encoder: OnnxEncoder, images: ImageSet, tmp_path: Path, call: int
+@pytest.mark.parametrize(("call", "shards"), [(1, 0), (4, 1), (6, 2)])
+def test_a_job_killed_while_it_embeds_goes_on_at_the_shard(
+    encoder: OnnxEncoder, images: ImageSet, tmp_path: Path, call: int, shards: int
 ) -> None:
+    build_gallery(Scripted(encoder), images, tmp_path / "whole", shard_rows=100, progress=False)
     out = tmp_path / "g"
     with pytest.raises(KeyboardInterrupt):
         build_gallery(Scripted(encoder, die_at=call), images, out, shard_rows=100, progress=False)
     with pytest.raises(UsageError, match=r"is not finished: observed no gallery\.json"):
         open_gallery(out)
-    build_gallery(encoder, images, out, progress=False)
-    assert verify_gallery(out).rows == 300
+    lines: list[str] = []
+    second = Scripted(encoder)
+    # Other wishes for shards and batches are not heard: the vectors would differ in their last bits.
+    report = build_gallery(second, images, out, batch_size=7, progress=False, say=lines.append)
+    assert (report.shards, report.reused, report.embedded) == (3, shards, 300 - 100 * shards)
+    assert second.images == 300 - 100 * shards
+    assert lines == ([f"resumed: {shards} of 3 shards are there, {100 * shards} images (0 of them not read); "
+                      f"{300 - 100 * shards} images are left"] if shards else [])  # fmt: skip
+    assert snapshot(out) == snapshot(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("step", ["write_manifest", "write_table", "write_card"])
+@pytest.mark.parametrize("step", ["write_failures", "write_manifest", "write_items", "write_card"])
 def test_a_job_killed_while_it_writes(
     encoder: OnnxEncoder, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -257,12 +233,87 @@ def test_a_job_killed_while_it_writes(
 
     some = images.subset(range(20))
     with monkeypatch.context() as patch:
-        patch.setattr(build, step, killed)
+        patch.setattr(generation, step, killed)
         with pytest.raises(KeyboardInterrupt):
             build_gallery(encoder, some, tmp_path / "g", progress=False)
     with pytest.raises(UsageError, match="is not finished"):
         open_gallery(tmp_path / "g")
-    assert build_gallery(encoder, some, tmp_path / "g", progress=False).rows == 20
+    second = Scripted(encoder)
+    assert build_gallery(second, some, tmp_path / "g", progress=False).reused == 1
+    assert second.calls == 0
+    build_gallery(second, some, tmp_path / "whole", progress=False)
+    assert snapshot(tmp_path / "g") == snapshot(tmp_path / "whole")
+
+
+def killed_at(encoder: OnnxEncoder, images: ImageSet, out: Path, call: int = 4) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        build_gallery(Scripted(encoder, die_at=call), images, out, shard_rows=100, progress=False)
+
+
+def test_failures_are_known_to_the_resumed_job(encoder: OnnxEncoder, images: ImageSet, tmp_path: Path) -> None:
+    def read(row: int) -> object:
+        return b"" if row in (5, 17, 250) else images.read(row)
+
+    some = ImageSet("some", images.keys, read)
+    killed_at(encoder, some, tmp_path / "g")
+    report = build_gallery(encoder, some, tmp_path / "g", progress=False)
+    assert (report.reused, report.rows, report.exit_code) == (1, 297, 3)
+    assert [failure.key for failure in report.failures] == [images.keys[row] for row in (5, 17, 250)]
+    killed_at(encoder, some, tmp_path / "h")
+    with pytest.raises(ImageError, match=f"the job stopped at an image that cannot be read .'{images.keys[5]}'"):
+        build_gallery(encoder, some, tmp_path / "h", on_error="fail", progress=False)
+
+
+def test_a_shard_that_was_changed_is_embedded_again(
+    encoder: OnnxEncoder, images: ImageSet, built: Path, tmp_path: Path
+) -> None:
+    killed_at(encoder, images, tmp_path / "g", call=6)
+    path = tmp_path / "g" / "embeddings" / "shard-00000.parquet"
+    payload = bytearray(path.read_bytes())
+    payload[len(payload) // 2] ^= 1
+    path.write_bytes(payload)
+    (path.parent / ".shard-00002.parquet.4711.0123abcd.tmp").write_bytes(b"half a shard")
+    lines: list[str] = []
+    report = build_gallery(encoder, images, tmp_path / "g", progress=False, say=lines.append)
+    assert (report.reused, report.embedded) == (1, 200)
+    assert "embedded again" in lines[0]
+    assert verify_gallery(tmp_path / "g").rows == 300
+    assert not list((tmp_path / "g").rglob("*.tmp"))
+
+
+def test_an_unfinished_gallery_of_something_else(
+    encoder: OnnxEncoder, images: ImageSet, tmp_path: Path
+) -> None:
+    killed_at(encoder, images, tmp_path / "g")
+    before = snapshot(tmp_path / "g")
+    with pytest.raises(UsageError, match=r"unfinished gallery of other images: observed .*10 images.*300 images"):
+        build_gallery(encoder, images.subset(range(10)), tmp_path / "g", progress=False)
+    other = load_encoder(linear_bundle(tmp_path / "other", space=OTHER_SPACE))
+    with pytest.raises(SpaceMismatch, match=f"{OTHER_SPACE}.*{SPACE}"):
+        build_gallery(other, images, tmp_path / "g", progress=False)
+    seed = load_encoder(linear_bundle(tmp_path / "seed", space=SPACE, seed=1))
+    with pytest.raises(UsageError, match=r"gallery of another encoder: observed 'seed'.*expected 'scripted'"):
+        build_gallery(seed, images, tmp_path / "g", progress=False)
+    assert snapshot(tmp_path / "g") == before
+
+
+def test_a_job_whose_worker_died_goes_on(encoder: OnnxEncoder, fashion_folder: Path, tmp_path: Path) -> None:
+    images = open_source(str(fashion_folder))
+    bad = ImageSet(images.name, images.keys, lambda row: Deadly() if row == 150 else images.read(row), images.labels)
+    with pytest.raises(HetsearchError, match=r"a worker process died while it read images.*same command goes on"):
+        build_gallery(encoder, bad, tmp_path / "g", shard_rows=50, batch_size=10, workers=1, progress=False)
+    there = len(list((tmp_path / "g" / "embeddings").glob("shard-*")))
+    assert there >= 1
+    report = build_gallery(encoder, images, tmp_path / "g", progress=False)
+    assert (report.reused, report.rows) == (there, 200)
+    build_gallery(encoder, images, tmp_path / "whole", shard_rows=50, batch_size=10, progress=False)
+    assert snapshot(tmp_path / "g") == snapshot(tmp_path / "whole")
+
+
+def test_two_jobs_in_one_folder(encoder: OnnxEncoder, images: ImageSet, tmp_path: Path) -> None:
+    with exclusive(tmp_path), pytest.raises(UsageError, match="another job is at work"):
+        build_gallery(encoder, images, tmp_path, progress=False)
+    assert build_gallery(encoder, images, tmp_path, limit=5, progress=False).rows == 5
 
 
 def test_a_folder_of_something_else_is_left_alone(
@@ -297,7 +348,8 @@ def test_an_encoder_that_gives_no_unit_vectors(
         ({"limit": 0}, "limit is too small"),
         ({"shard_rows": 0}, "shard_rows is too small"),
         ({"max_errors": -1}, "max_errors is too small"),
-        ({"batch_size": 0}, "batch size is wrong"),
+        ({"batch_size": 0}, "batch_size is too small"),
+        ({"workers": -1}, "workers is too small"),
         ({"store": "foo"}, "no store 'foo'"),
         ({"factory": "Flatt"}, "cannot make an index of 'Flatt'"),
         ({"factory": "IVF301,Flat"}, "too few vectors.*observed 300, expected at least 301"),

@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 import pytest
 
-from hetsearch.errors import DamagedArtifact, DataError, MissingExtra, UsageError
+from hetsearch.errors import DamagedArtifact, DataError, HetsearchError, MissingExtra, UsageError
 from hetsearch.gallery.faiss_store import FaissStore, _wishes
 
 
@@ -61,8 +61,8 @@ def test_where_there_are_fewer(tmp_path: Path) -> None:
 def test_ids_survive_the_file(tmp_path: Path) -> None:
     vectors = unit(20)
     store = filled("Flat", vectors, IDS[:20])
-    store.save(tmp_path)
-    again = FaissStore.load(tmp_path, 16)
+    store.save(tmp_path / "index.faiss")
+    again = FaissStore.load(tmp_path / "index.faiss", 16)
     assert len(again) == 20
     assert np.array_equal(again.ids, IDS[:20])
     assert again.search(vectors, 2)[0].tolist() == store.search(vectors, 2)[0].tolist()
@@ -126,19 +126,95 @@ def test_guards() -> None:
 def test_no_index(tmp_path: Path) -> None:
     (tmp_path / "index.faiss").write_bytes(b"no index at all")
     with pytest.raises(DamagedArtifact, match="cannot be read by FAISS"):
-        FaissStore.load(tmp_path, 16)
+        FaissStore.load(tmp_path / "index.faiss", 16)
 
 
 def test_another_index(tmp_path: Path) -> None:
     faiss.write_index(faiss.IndexFlatL2(16), str(tmp_path / "index.faiss"))
     with pytest.raises(DamagedArtifact, match="not an index by stable ids"):
-        FaissStore.load(tmp_path, 16)
-    filled("Flat", unit(3), IDS[:3]).save(tmp_path)
+        FaissStore.load(tmp_path / "index.faiss", 16)
+    filled("Flat", unit(3), IDS[:3]).save(tmp_path / "index.faiss")
     with pytest.raises(DamagedArtifact, match="another dimension: observed 16, expected 8"):
-        FaissStore.load(tmp_path, 8)
+        FaissStore.load(tmp_path / "index.faiss", 8)
 
 
 def test_without_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(MissingExtra, match=r"'faiss-cpu' is not installed.*hetsearch\[gallery\]"):
         FaissStore.create(16, "Flat", 1)
+
+
+REMOVABLE = ("Flat", "SQ8", "IVF4,Flat", "IVF4,SQ8", "PCA8,IVF4,Flat", "IVF4,RaBitQ")
+
+
+@pytest.mark.parametrize("factory", REMOVABLE)
+@pytest.mark.filterwarnings("ignore:the index is trained with")
+def test_what_is_removed_is_never_found_and_the_rest_keeps_its_ids(factory: str, tmp_path: Path) -> None:
+    vectors = unit(200)
+    store = filled(factory, vectors, IDS[:200])
+    assert store.removable
+    store.remove(IDS[:150:2])
+    store.save(tmp_path / "index.faiss")
+    again = FaissStore.load(tmp_path / "index.faiss", 16)
+    kept = np.setdiff1d(IDS[:200], IDS[:150:2])
+    assert np.array_equal(np.sort(again.ids), kept)
+    assert len(again) == len(kept) == 125
+    # An exact store that never held the others is the reference.
+    exact = filled("Flat", vectors[np.isin(IDS[:200], kept)], IDS[:200][np.isin(IDS[:200], kept)])
+    found, best = again.search(vectors, 125)[0], exact.search(vectors, 125)[0]
+    assert set(found[found >= 0].tolist()) <= set(kept.tolist())
+    if factory == "Flat":
+        assert np.array_equal(found, best)
+    own = np.isin(IDS[:200], kept)
+    assert (found[own, 0] == IDS[:200][own]).mean() > 0.6
+    again.add(IDS[:1], vectors[:1])
+    assert len(again) == 126
+    with pytest.raises(DataError, match="an id comes twice"):
+        again.add(IDS[1:2], vectors[1:2])
+
+
+@pytest.mark.parametrize("factory", ["HNSW8", "Flat,Refine(SQ8)"])
+def test_an_index_that_cannot_remove_says_so(factory: str) -> None:
+    store = filled(factory, unit(50), IDS[:50])
+    assert not store.removable
+    with pytest.raises(UsageError, match=r"cannot remove vectors\. Build the index anew"):
+        store.remove(IDS[:1])
+    assert len(store) == 50
+
+
+def test_what_is_not_there_cannot_be_removed() -> None:
+    store = filled("Flat", unit(5), IDS[:5])
+    with pytest.raises(DataError, match="is not there"):
+        store.remove(IDS[4:6])
+    with pytest.raises(DataError, match="an id comes twice"):
+        store.remove(IDS[[0, 0]])
+    assert len(store) == 5
+
+
+@pytest.mark.parametrize("factory", ["Flat", "SQ8", "IVF16,SQ8", "HNSW16", "IVF16,Flat"])
+@pytest.mark.filterwarnings("ignore:the index is trained with")
+def test_the_size_is_known_before(factory: str, tmp_path: Path) -> None:
+    vectors = unit(400)
+    expected = FaissStore.create(16, factory, 400).bytes_for(400)
+    filled(factory, vectors, IDS).save(tmp_path / "index.faiss")
+    assert (tmp_path / "index.faiss").stat().st_size == pytest.approx(expected, rel=0.2)
+
+
+def test_a_disk_that_takes_nothing(tmp_path: Path) -> None:
+    store = filled("Flat", unit(5), IDS[:5])
+    (tmp_path / "file").touch()
+    with pytest.raises((HetsearchError, OSError)):
+        store.save(tmp_path / "file" / "index.faiss")
+
+
+@pytest.mark.parametrize("factory", ["Flat", "SQ8", "HNSW8", "IVF4,Flat", "PCA8,Flat"])
+@pytest.mark.filterwarnings("ignore:the index is trained with")
+def test_memory_taken_ahead_changes_nothing(factory: str) -> None:
+    vectors = unit(200)
+    ahead = filled(factory, vectors, IDS[:200])
+    store = FaissStore.create(16, factory, 10_000)
+    store.train(lambda: vectors)
+    for start in range(0, 200, 50):
+        store.add(IDS[start : start + 50], vectors[start : start + 50])
+    assert len(store) == 200
+    assert np.array_equal(store.search(vectors, 5)[0], ahead.search(vectors, 5)[0])

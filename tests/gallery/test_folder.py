@@ -5,39 +5,61 @@ from pathlib import Path
 import pytest
 
 from hetsearch.errors import UsageError
-from hetsearch.gallery.folder import clear_unfinished
+from hetsearch.gallery.folder import exclusive, require_ours, sweep
+
+OURS = (
+    "embeddings/shard-00000.parquet",
+    "embeddings/.shard-00001.parquet.77.0123abcd.tmp",
+    "embeddings/manifest.json",
+    "embeddings/failures.parquet",
+    "embeddings/tombstones-00002.parquet",
+    "index.faiss",
+    "items-00012.parquet",
+    ".items.parquet.4711.89abcdef.tmp",
+    ".gallery.json.4711.89abcdef.tmp",
+)
 
 
-def test_what_a_killed_job_left_is_removed(tmp_path: Path) -> None:
-    (tmp_path / "embeddings").mkdir()
-    for name in (
-        "embeddings/shard-00000.parquet",
-        "embeddings/.shard-00001.parquet.77.0123abcd.tmp",
-        "embeddings/manifest.json",
-        "embeddings/failures.parquet",
-        "index.faiss",
-        ".items.parquet.4711.89abcdef.tmp",
-    ):
-        (tmp_path / name).touch()
-    clear_unfinished(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+def make(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
 
 
-@pytest.mark.parametrize("name", ["holiday.jpg", "embeddings/notes.txt", "embeddings/a/shard-00000.parquet"])
+@pytest.mark.parametrize("where", ["gallery", "embeddings"])
+def test_what_nobody_needs_is_removed(tmp_path: Path, where: str) -> None:
+    make(tmp_path / where, *OURS)
+    require_ours(tmp_path / where)
+    sweep(tmp_path / where, frozenset({"index.faiss", "embeddings/manifest.json"}))
+    left = [path.relative_to(tmp_path / where).as_posix() for path in (tmp_path / where).rglob("*") if path.is_file()]
+    assert sorted(left) == ["embeddings/manifest.json", "index.faiss"]
+
+
+@pytest.mark.parametrize(
+    "name", ["holiday.jpg", "embeddings/notes.txt", "embeddings/a/shard-00000.parquet", "items.parquet.bak"]
+)
 def test_anything_else_is_left_alone(tmp_path: Path, name: str) -> None:
-    (tmp_path / "embeddings").mkdir()
-    (tmp_path / "embeddings" / "shard-00000.parquet").touch()
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).touch()
+    make(tmp_path, "embeddings/shard-00000.parquet", name)
     with pytest.raises(UsageError, match="is not empty and no gallery"):
-        clear_unfinished(tmp_path)
+        require_ours(tmp_path)
+    sweep(tmp_path, frozenset())
     assert (tmp_path / name).exists()
-    assert (tmp_path / "embeddings" / "shard-00000.parquet").exists()
+    assert not (tmp_path / "embeddings" / "shard-00000.parquet").exists()
 
 
 def test_nothing_or_a_file(tmp_path: Path) -> None:
-    clear_unfinished(tmp_path / "new")
-    assert not (tmp_path / "new").exists()
-    (tmp_path / "file").touch()
+    require_ours(tmp_path / "new")
+    make(tmp_path, "file", "g/embeddings")
     with pytest.raises(UsageError, match="is not a folder"):
-        clear_unfinished(tmp_path / "file")
+        require_ours(tmp_path / "file")
+    with pytest.raises(UsageError, match="observed 'embeddings'"):
+        require_ours(tmp_path / "g")
+
+
+def test_one_job_at_a_time(tmp_path: Path) -> None:
+    with exclusive(tmp_path):
+        with pytest.raises(UsageError, match="another job is at work"), exclusive(tmp_path):
+            raise AssertionError("two jobs hold the folder")
+        assert list(tmp_path.iterdir()) == []
+    with exclusive(tmp_path):
+        assert list(tmp_path.iterdir()) == []

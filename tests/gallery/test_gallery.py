@@ -11,7 +11,8 @@ import pytest
 from hetsearch.data.images import ImageSet
 from hetsearch.errors import DamagedArtifact, DataError, SpaceMismatch, UsageError
 from hetsearch.files import sha256_of
-from hetsearch.gallery import Hit, build_gallery, open_gallery
+from hetsearch.gallery import Hit, build_gallery, open_gallery, verify_gallery
+from hetsearch.gallery import gallery as module
 from hetsearch.gallery.ids import stable_ids
 from hetsearch.runtime import OnnxEncoder
 from hetsearch.space import Embeddings
@@ -25,6 +26,7 @@ def reseal(folder: Path) -> None:
     path = folder / "gallery.json"
     document = json.loads(path.read_text())
     document["files"] = {name: sha256_of(folder / name) for name in document["files"]}
+    document["sizes"] = {name: (folder / name).stat().st_size for name in document["sizes"]}
     path.write_text(json.dumps(document))
 
 
@@ -157,3 +159,16 @@ def test_an_approximate_index_gives_what_it_finds(
     hits = open_gallery(tmp_path / "g").search(encoder.encode(images.read(0)), 300)[0]
     assert 1 <= len(hits) < 300
     assert hits[0].key == images.keys[0]
+
+
+def test_a_large_index_is_known_by_its_size(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FULLY_READ", 100)
+    payload = bytearray((copy / "index.faiss").read_bytes())
+    payload[-300] ^= 1  # in a vector or an id
+    (copy / "index.faiss").write_bytes(payload)
+    with pytest.raises(DamagedArtifact, match=r"index\.faiss' was changed"):
+        verify_gallery(copy)
+    (copy / "index.faiss").write_bytes(payload + b"0")
+    for verify in (True, False):
+        with pytest.raises(DamagedArtifact, match=r"index\.faiss' was changed.*observed .* bytes, expected"):
+            open_gallery(copy, verify=verify)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hetsearch.errors import DataError
 from hetsearch.gallery import ids
-from hetsearch.gallery.ids import listing_hash, stable_id, stable_ids
+from hetsearch.gallery.ids import IdSet, listing_hash, stable_id, stable_ids
 
 
 @settings(max_examples=30, deadline=None)
@@ -61,3 +61,16 @@ def test_the_listing_knows_keys_and_order() -> None:
     assert listing_hash(("a", "b")) == same
     others = [["b", "a"], ["ab"], ["a"], ["a", "b", ""], ["a\n", "b"]]
     assert same not in {listing_hash(keys) for keys in others}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 40), max_size=6), max_size=8))
+def test_a_set_of_ids_is_a_set(blocks: list[list[int]]) -> None:
+    held, reference = IdSet(np.empty(0, np.int64)), set()
+    for block in blocks:
+        twice = held.take(np.array(block, dtype=np.int64))
+        if len(set(block)) == len(block) and not reference & set(block):
+            assert twice is None
+            reference |= set(block)
+        else:
+            assert twice in reference or block.count(twice) > 1

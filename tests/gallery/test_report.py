@@ -13,7 +13,7 @@ from tests.support import SPACE
 def report_of(*failures: Failure, done_before: bool = False) -> BuildReport:
     return BuildReport(
         gallery=Path("g"), space=SPACE, encoder="e", store="faiss", factory="Flat", rows=9,
-        failures=failures, seconds=2.0, bytes=100, done_before=done_before,
+        failures=failures, seconds=2.0, bytes=100, done_before=done_before, embedded=0 if done_before else 10,
     )  # fmt: skip
 
 

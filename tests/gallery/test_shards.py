@@ -7,19 +7,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from hetsearch.data.pixels import Failure
-from hetsearch.errors import DamagedArtifact, DataError, UsageError
+from hetsearch.errors import DamagedArtifact, DataError
 from hetsearch.gallery.ids import stable_ids
+from hetsearch.gallery.manifest import Manifest, Plan, write_manifest
 from hetsearch.gallery.shards import (
-    Manifest,
-    Plan,
     Shard,
+    open_shards,
     read_failures,
-    read_manifest,
     read_shard,
-    read_shards,
+    recover_shard,
     write_failures,
-    write_manifest,
     write_shard,
+    write_tombstones,
 )
 from tests.support import SPACE
 
@@ -28,7 +27,8 @@ def shard_of(count: int, dim: int = 4, start: int = 0) -> Shard:
     vectors = np.random.default_rng(count).normal(size=(count, dim))
     unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     keys = tuple(f"k{start + row}" for row in range(count))
-    return Shard(keys, unit, {"label": [f"l{row}" for row in range(count)]})
+    contents = np.random.default_rng(count + start).integers(0, 256, (count, 32), dtype=np.uint8)
+    return Shard(keys, unit, {"label": [f"l{row}" for row in range(count)]}, contents)
 
 
 def test_a_shard_comes_back_bit_for_bit(tmp_path: Path) -> None:
@@ -38,12 +38,13 @@ def test_a_shard_comes_back_bit_for_bit(tmp_path: Path) -> None:
     again = read_shard(tmp_path, entry, 4)
     assert (again.keys, again.attributes) == (shard.keys, shard.attributes)
     assert again.vectors.tobytes() == shard.vectors.tobytes()
+    assert again.contents.tobytes() == shard.contents.tobytes()
 
 
 def test_the_columns_of_the_contract(tmp_path: Path) -> None:
     entry = write_shard(tmp_path, 0, shard_of(3, dim=2))
     schema = pq.read_schema(tmp_path / entry.file)
-    assert schema.names == ["id", "key", "vector", "label"]
+    assert schema.names == ["id", "key", "vector", "label", "content"]
     assert [str(kind) for kind in schema.types[:2]] == ["int64", "string"]
     assert schema.field("vector").type.list_size == 2
     assert str(schema.field("vector").type.value_type) == "float"
@@ -77,27 +78,48 @@ def test_bad_vectors_are_not_written(tmp_path: Path, value: float, message: str)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_manifest_comes_back(tmp_path: Path) -> None:
-    entries = [write_shard(tmp_path, number, shard_of(3, start=3 * number)) for number in range(2)]
-    plan = Plan(images="set", listing="abc", rows=6, shard_rows=3, batch_size=2)
+def test_a_shard_says_for_which_job_it_was_made(tmp_path: Path) -> None:
+    failures = (Failure("ä.png", "truncated"),)
+    entry = write_shard(tmp_path, 3, shard_of(5), "job", failures)
+    assert recover_shard(tmp_path, 3, "job", 4) == (entry, failures)
+    assert recover_shard(tmp_path, 4, "job", 4) is None
+    with pytest.raises(DamagedArtifact, match="a shard of another job"):
+        recover_shard(tmp_path, 3, "another", 4)
+    payload = (tmp_path / entry.file).read_bytes()
+    for place in range(100, len(payload), len(payload) // 20):
+        (tmp_path / entry.file).write_bytes(payload[:place] + bytes([payload[place] ^ 1]) + payload[place + 1 :])
+        with pytest.raises(DamagedArtifact):
+            read_shard(tmp_path, entry, 4)
+    (tmp_path / entry.file).write_bytes(payload[:-40])
+    with pytest.raises(DamagedArtifact, match="a footer that cannot be read"):
+        recover_shard(tmp_path, 3, "job", 4)
+
+
+def test_a_shard_without_rows(tmp_path: Path) -> None:
+    entry = write_shard(tmp_path, 0, shard_of(5).take([]), "job", (Failure("a", "empty"),))
+    assert entry.rows == 0
+    assert recover_shard(tmp_path, 0, "job", 4) == (entry, (Failure("a", "empty"),))
+
+
+def test_dead_rows_do_not_count(tmp_path: Path) -> None:
+    shards = [shard_of(3, start=3 * number) for number in range(3)]
+    entries = [write_shard(tmp_path, number, shard) for number, shard in enumerate(shards)]
+    plan = Plan(listing="abc", rows=9, shard_rows=3, batch_size=2, weights="w")
+    dead = {entries[0].file: np.array([0, 2]), entries[2].file: np.array([1])}
+    name = write_tombstones(tmp_path, dead, 2)
+    assert name == "tombstones-00002.parquet"
     manifest = Manifest(
-        space=SPACE, encoder="e", dim=4, plan=plan, shards=tuple(entries), failures=0, files={}
+        space=SPACE, encoder="e", dim=4, images="set", plan=plan, shards=tuple(entries), dead=3, files={name: "00"}
     )
-    write_manifest(tmp_path, manifest)
-    assert read_manifest(tmp_path) == manifest
-    keys = [key for shard in read_shards(tmp_path, manifest) for key in shard.keys]
-    assert keys == [f"k{row}" for row in range(6)]
-
-
-def test_no_manifest_or_another(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="not a folder of embeddings"):
-        read_manifest(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"schema": 2}')
-    with pytest.raises(DamagedArtifact, match="another schema"):
-        read_manifest(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"schema": 1, "dim": 4}')
-    with pytest.raises(DamagedArtifact, match=r"is damaged.*space: Field required"):
-        read_manifest(tmp_path)
+    write_manifest(tmp_path, manifest, 2)
+    opened = open_shards(tmp_path, 2)
+    assert opened.manifest.rows == 6
+    keys = ["k1", "k3", "k4", "k5", "k6", "k8"]
+    assert [key for shard in opened for key in shard.keys] == keys
+    assert [key for _, _, shard in opened.described() for key in shard.keys] == keys
+    assert [rows.tolist() for _, rows, _ in opened.described()] == [[1], [0, 1, 2], [0, 2]]
+    everything = np.concatenate([shard.vectors for shard in shards])
+    assert np.array_equal(np.concatenate([shard.vectors for shard in opened]), everything[[1, 3, 4, 5, 6, 8]])
 
 
 def test_failures_come_back(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ def reseal(folder: Path) -> None:
     path = folder / "gallery.json"
     document = json.loads(path.read_text())
     document["files"] = {name: sha256_of(folder / name) for name in document["files"]}
+    document["sizes"] = {name: (folder / name).stat().st_size for name in document["sizes"]}
     path.write_text(json.dumps(document))
 
 
@@ -66,7 +67,7 @@ def test_an_index_of_other_vectors(copy: Path, images: ImageSet) -> None:
     store = FaissStore.create(16, "Flat", 300)
     vectors = np.random.default_rng(0).normal(size=(300, 16)).astype(np.float32)
     store.add(stable_ids(images.keys), vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-    store.save(copy)
+    store.save(copy / "index.faiss")
     reseal(copy)
     with pytest.raises(DamagedArtifact, match="does not find the vectors of its shards"):
         verify_gallery(copy)

@@ -1,0 +1,206 @@
+"""From one generation of a gallery to the next: what comes, what goes, and the switch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from hetsearch.data.images import ImageSet
+from hetsearch.data.pixels import Failure
+from hetsearch.errors import UsageError
+from hetsearch.gallery.card import EMBEDDINGS, GalleryCard, read_card
+from hetsearch.gallery.diff import Known
+from hetsearch.gallery.embed import Say, describe, silent
+from hetsearch.gallery.folder import sweep
+from hetsearch.gallery.generation import NO_IDS, IndexChange, needed, write_generation
+from hetsearch.gallery.ids import Ids, hash_keys
+from hetsearch.gallery.manifest import MANIFEST, Manifest, ShardEntry, generation_name
+from hetsearch.gallery.shards import Contents, Rows, Shard, ShardSet, open_shards, read_shard, write_shard
+from hetsearch.gallery.store import store_kind
+from hetsearch.space import Vectors
+
+
+@dataclass(frozen=True)
+class Live:
+    """A gallery that a job holds.
+
+    Attributes:
+        out: its folder.
+        card: of the present generation.
+        shards: of the present generation.
+        known: what they hold.
+    """
+
+    out: Path
+    card: GalleryCard
+    shards: ShardSet
+    known: Known
+
+    @classmethod
+    def read(cls, out: Path) -> Live:
+        """Read a gallery, but for its vectors."""
+        card = read_card(out)
+        shards = open_shards(out / EMBEDDINGS, card.generation)
+        return cls(out, card, shards, Known.read(shards))
+
+    @property
+    def next(self) -> int:
+        """Number of the generation that the job makes."""
+        return self.card.generation + 1
+
+    @property
+    def first(self) -> int:
+        """Number of the first shard that the job may write."""
+        entries = self.shards.manifest.shards
+        return 1 + max(int(entry.file.removeprefix("shard-").partition(".")[0]) for entry in entries)
+
+    @property
+    def pending(self) -> Path:
+        """Where an unfinished job left its plan."""
+        return self.shards.folder / generation_name(MANIFEST, self.next)
+
+    def drop_pending(self, say: Say = silent) -> None:
+        """Forget an unfinished job, and remove all that the present generation does not need."""
+        if self.pending.exists():
+            say("what an unfinished job left is dropped: it was another one")
+            self.pending.unlink()
+        sweep(self.out, needed(self.out))
+
+
+@dataclass(frozen=True)
+class Change:
+    """What the next generation differs in.
+
+    Attributes:
+        head: its manifest, but for shards, failures and tombstones.
+        added: shards whose vectors are new to the index.
+        described: shards of vectors that the index has already, under the same ids.
+        gone: ids that go.
+        failures: images that could not be read.
+        listing: hash over the listing; None for that of the items.
+        rebuild: make the index anew.
+    """
+
+    head: Manifest
+    added: tuple[ShardEntry, ...] = ()
+    described: tuple[ShardEntry, ...] = ()
+    gone: Ids = field(default_factory=lambda: NO_IDS)
+    failures: tuple[Failure, ...] = ()
+    listing: str | None = None
+    rebuild: bool = False
+
+
+def require_removable(card: GalleryCard, lost: int) -> None:
+    """Refuse, before anything is done, what the index cannot do.
+
+    Args:
+        card: of the gallery.
+        lost: vectors that are to be removed or replaced.
+
+    Raises:
+        UsageError: there are such vectors, and this kind of index cannot remove any.
+    """
+    if lost and not store_kind(card.store).create(card.dim, card.factory, card.count).removable:
+        raise UsageError(
+            f"an index of '{card.factory}' cannot remove vectors",
+            observed=f"{lost:,} to remove or replace",
+            hint="With --rebuild the index is made anew from the stored vectors; no image is embedded again for that.",
+        )
+
+
+def commit(live: Live, change: Change) -> GalleryCard:
+    """Write the next generation and switch to it.
+
+    Raises:
+        UsageError: nothing would be left.
+    """
+    fresh = np.intersect1d(_ids(live, change.added), live.known.ids)
+    removed = np.union1d(change.gone, fresh)
+    dead = _dead(live, np.union1d(removed, _ids(live, change.described)))
+    present = live.shards.manifest.shards
+    kept = tuple(entry for entry in present if len(dead.get(entry.file, ())) < entry.rows)
+    entries = (*kept, *(entry for entry in (*change.added, *change.described) if entry.rows))
+    if not entries:
+        raise UsageError(
+            f"nothing would be left in the gallery '{live.out}'",
+            expected="at least one item",
+            hint="Remove the folder instead.",
+        )
+    dead = {entry.file: dead[entry.file] for entry in kept if entry.file in dead}
+    shards = ShardSet(live.shards.folder, change.head.model_copy(update={"shards": entries}), dead)
+    listing = change.listing or _listing(shards, sum(entry.rows for entry in entries) - sum(map(len, dead.values())))
+    card = live.card.model_copy(
+        update={
+            "generation": live.next, "listing": listing,
+            "images": change.head.images, "encoder": change.head.encoder,
+        }
+    )  # fmt: skip
+    added = frozenset(entry.file for entry in change.added if entry.rows)
+    index = None if change.rebuild else IndexChange(live.card, removed, added)
+    return write_generation(live.out, card, shards.manifest, dead=dead, failures=change.failures, change=index)
+
+
+def copy_rows(live: Live, images: ImageSet, rows: Rows, places: Rows, first: int) -> tuple[ShardEntry, ...]:
+    """Write shards of images whose vectors are there already.
+
+    Args:
+        live: the gallery.
+        images: the listing that describes the images.
+        rows: positions in it.
+        places: for each, the item of ``live.known`` that lends its vector; best in the order of the shards.
+        first: number of the first shard.
+    """
+    size = live.shards.manifest.plan.shard_rows
+    entries = []
+    read = _Reader(live)
+    for number, start in enumerate(range(0, len(rows), size), start=first):
+        block = slice(start, start + size)
+        contents: Contents = live.known.contents[places[block]]
+        shard = describe(images, rows[block].tolist(), read.take(places[block]), contents)
+        entries.append(write_shard(live.shards.folder, number, shard))
+    return tuple(entries)
+
+
+class _Reader:
+    """Takes vectors out of shards, and reads each shard once where they come in its order."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._open: tuple[int, Shard] | None = None
+
+    def take(self, places: Rows) -> Vectors:
+        """The vectors at these places, ``(n, dim)``."""
+        return np.concatenate(list(self._taken(places)))
+
+    def _taken(self, places: Rows) -> Iterator[Vectors]:
+        known, shards = self._live.known, self._live.shards
+        numbers = known.shards[places]
+        cuts = np.flatnonzero(np.diff(numbers)) + 1
+        for span in np.split(np.arange(len(places)), cuts):
+            number = int(numbers[span[0]])
+            if self._open is None or self._open[0] != number:
+                self._open = number, read_shard(shards.folder, shards.manifest.shards[number], shards.manifest.dim)
+            yield self._open[1].vectors[known.rows[places[span]]]
+
+
+def _ids(live: Live, entries: tuple[ShardEntry, ...]) -> Ids:
+    some = replace(live.shards, manifest=live.shards.manifest.model_copy(update={"shards": entries}), dead={})
+    return np.concatenate([NO_IDS, *(shard.ids for _, _, shard in some.described())])
+
+
+def _dead(live: Live, ids: Ids) -> dict[str, Rows]:
+    """The rows of the present shards that no longer count: those of before, and those of these ids."""
+    known = live.known
+    hit = np.isin(known.ids, ids)
+    dead = dict(live.shards.dead)
+    for place in np.unique(known.shards[hit]).tolist():
+        file = live.shards.manifest.shards[place].file
+        dead[file] = np.union1d(dead.get(file, np.empty(0, np.int64)), known.rows[hit & (known.shards == place)])
+    return dead
+
+
+def _listing(shards: ShardSet, count: int) -> str:
+    return hash_keys(count, (key for _, _, shard in shards.described() for key in shard.keys))

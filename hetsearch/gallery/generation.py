@@ -1,0 +1,201 @@
+"""From shards to a generation of a gallery: failures, manifest, index, items, and last ``gallery.json``.
+
+Every file of a new generation has a name of its own, so that those of the present one stay as they are until
+``gallery.json`` is renamed. What is not named there any more is removed after that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hetsearch.data.pixels import Failure
+from hetsearch.files import sha256_of
+from hetsearch.gallery.card import CARD, EMBEDDINGS, GalleryCard, read_card, write_card
+from hetsearch.gallery.folder import sweep
+from hetsearch.gallery.ids import Ids
+from hetsearch.gallery.manifest import MANIFEST, Manifest, generation_name, read_manifest, write_manifest
+from hetsearch.gallery.shards import (
+    ATTRIBUTES,
+    Rows,
+    ShardSet,
+    shard_name,
+    write_failures,
+    write_tombstones,
+)
+from hetsearch.gallery.store import LiveStore, store_kind
+from hetsearch.gallery.tables import arrow, read_names, table_writer
+from hetsearch.space import Vectors
+
+TRAINING_ROWS = 262_144  # at most so many vectors train an index
+PACKAGES = ("faiss-cpu", "pyarrow", "numpy", "onnxruntime")
+
+NO_IDS: Ids = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class IndexChange:
+    """What an index that is there must lose and take to become that of the next generation.
+
+    Attributes:
+        present: the card of the present generation.
+        removed: ids that go.
+        added: names of the shards whose vectors come.
+    """
+
+    present: GalleryCard
+    removed: Ids = field(default_factory=lambda: NO_IDS)
+    added: frozenset[str] = frozenset()
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the index can stay as it is."""
+        return not len(self.removed) and not self.added
+
+
+def write_generation(
+    out: Path,
+    card: GalleryCard,
+    manifest: Manifest,
+    *,
+    dead: dict[str, Rows] | None = None,
+    failures: Sequence[Failure] = (),
+    change: IndexChange | None = None,
+) -> GalleryCard:
+    """Write everything but the shards, switch to it, and remove what is no longer needed.
+
+    Args:
+        out: the folder of the gallery.
+        card: of the new generation; count, index, versions and checksums are filled in.
+        manifest: with every shard of the new generation.
+        dead: the rows of each shard that do not count.
+        failures: images that could not be read.
+        change: of the present index; None makes a new one from all shards.
+
+    Returns:
+        The card as it was written.
+    """
+    folder, number = out / EMBEDDINGS, card.generation
+    dead = dead or {}
+    names = [write_failures(folder, failures, number)]
+    if dead:
+        names.append(write_tombstones(folder, dead, number))
+    manifest = manifest.model_copy(
+        update={
+            "failures": len(failures),
+            "dead": sum(map(len, dead.values())),
+            "files": {name: sha256_of(folder / name) for name in names},
+        }
+    )
+    write_manifest(folder, manifest, number)
+    shards = ShardSet(folder, manifest, dead)
+    index = _write_index(out, card, shards, change)
+    write_items(out / card.items, shards)
+    card = card.model_copy(
+        update={
+            "count": manifest.rows,
+            "failures": len(failures),
+            "index": index,
+            "versions": _versions(),
+            "files": _checksums(out, card.items, index, manifest, number),
+            "sizes": {name: (out / name).stat().st_size for name in (index, card.items)},
+        }
+    )
+    write_card(out, card)
+    sweep(out, needed(out))
+    return card
+
+
+def needed(out: Path) -> frozenset[str]:
+    """The files that a gallery, or the unfinished job in its folder, needs: by relative name.
+
+    Raises:
+        UsageError: there is neither.
+        DamagedArtifact: what says so cannot be read.
+    """
+    kept: set[str] = set()
+    number = 0
+    if (out / CARD).exists():
+        card = read_card(out)
+        number = card.generation
+        kept |= {CARD, *card.files}
+    pending = out / EMBEDDINGS / generation_name(MANIFEST, number + 1)
+    if pending.exists():
+        plan = read_manifest(pending.parent, number + 1).plan
+        shards = map(shard_name, range(plan.first, plan.first + plan.shards))
+        kept |= {f"{EMBEDDINGS}/{name}" for name in (pending.name, *shards)}
+    return frozenset(kept)
+
+
+def _write_index(out: Path, card: GalleryCard, shards: ShardSet, change: IndexChange | None) -> str:
+    """Write the store's file, or keep the one there is; its name comes back."""
+    kind = store_kind(card.store)
+    if change is not None and change.nothing:
+        return change.present.index
+    name = generation_name(kind.file, card.generation)
+    if change is None:
+        store = kind.create(card.dim, card.factory, shards.manifest.rows)
+        _fill(store, shards)
+    else:
+        store = kind.load(out / change.present.index, card.dim)
+        _alter(store, shards, change)
+    store.save(out / name)
+    return name
+
+
+def _fill(store: LiveStore, shards: ShardSet) -> None:
+    """Train the store on an even sample, and add every shard."""
+    step = max(1, -(-shards.manifest.rows // TRAINING_ROWS))
+
+    def sample() -> Vectors:
+        return np.concatenate([shard.vectors[::step] for shard in shards])
+
+    store.train(sample)
+    for shard in shards:
+        store.add(shard.ids, shard.vectors)
+
+
+def _alter(store: LiveStore, shards: ShardSet, change: IndexChange) -> None:
+    if len(change.removed):
+        store.remove(change.removed)
+    entries = tuple(entry for entry in shards.manifest.shards if entry.file in change.added)
+    for shard in ShardSet(shards.folder, shards.manifest.model_copy(update={"shards": entries}), shards.dead):
+        store.add(shard.ids, shard.vectors)
+
+
+def write_items(path: Path, shards: ShardSet) -> None:
+    """Write the table of items, a shard at a time."""
+    pa, _ = arrow()
+    present = {name for entry in shards.manifest.shards for name in read_names(shards.folder / entry.file)}
+    columns = [name for name in ATTRIBUTES if name in present]
+    text = pa.string()
+    schema = pa.schema([("key", text), ("id", pa.int64()), *((name, text) for name in columns)])
+    with table_writer(path, schema) as writer:
+        for _, _, shard in shards.described():
+            cells = [shard.attributes.get(name, [None] * len(shard.keys)) for name in columns]
+            arrays = [pa.array(list(shard.keys), text), pa.array(shard.ids), *(pa.array(cell, text) for cell in cells)]
+            writer.write_table(pa.table(arrays, schema=schema))
+
+
+def _checksums(out: Path, items: str, index: str, manifest: Manifest, number: int) -> dict[str, str]:
+    """By relative name. Those of the shards were taken when they were written; they are not read again."""
+    shards = {entry.file: entry.sha256 for entry in manifest.shards}
+    name = generation_name(MANIFEST, number)
+    inner = {**shards, **manifest.files, name: sha256_of(out / EMBEDDINGS / name)}
+    outer = {name: sha256_of(out / name) for name in (index, items)}
+    return dict(sorted({**{f"{EMBEDDINGS}/{name}": sha for name, sha in inner.items()}, **outer}.items()))
+
+
+def _versions() -> dict[str, str]:
+    versions: dict[str, Any] = {}
+    for name in PACKAGES:
+        # FAISS and ONNX Runtime are also distributed under other names; theirs is then not recorded.
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions

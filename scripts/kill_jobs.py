@@ -1,0 +1,344 @@
+"""Kill gallery jobs with SIGKILL at many moments, run them again, and compare with jobs that nobody killed.
+
+    python scripts/kill_jobs.py --images fashion-mnist:test --encoder zoo/fashion-mnist/query-encoder
+    python scripts/kill_jobs.py --images fashion-mnist:test --encoder BUNDLE --limit 3000 --kills 50 --random 10
+
+The jobs are ``build``, ``update``, ``delete`` and ``compact``. A child process runs one of them and is killed before or
+after the n-th rename, by which every file of a gallery takes its name; n is spread over all renames of all jobs. Some
+are killed at a random time instead. Then the same job runs again in this process. It holds if
+
+- in between the gallery opens as it was, or as it became, or says that it is not finished;
+- afterwards every file is byte for byte that of the job that nobody killed (items, vectors, index), searches give the
+  same hits, the failures are the same, and no other file is there;
+- no image of a shard that was on the disk was embedded again.
+
+Every other child decodes in a worker process. Exit code 1 if any of it does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hetsearch.data.images import ImageSet
+from hetsearch.data.sources import open_source
+from hetsearch.errors import UsageError
+from hetsearch.files import write_json
+from hetsearch.gallery import build_gallery, compact_gallery, delete_items, open_gallery, update_gallery, verify_gallery
+from hetsearch.gallery.manifest import read_manifest
+from hetsearch.preprocess import InputSpec, Pixels, open_image
+from hetsearch.runtime import Encoder, load_encoder
+from hetsearch.space import Embeddings, Vectors
+
+JOBS = ("build", "update", "delete", "compact")
+BEFORE, AFTER = "before", "after"
+FACTORY = "IVF16,SQ8"
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One death: of a job, at a rename or (``at`` 0) at a share of the job's time."""
+
+    job: str
+    at: int
+    moment: str
+    share: float = 0.0
+    workers: int = 0
+
+    def __str__(self) -> str:
+        when = f"{self.moment} write {self.at}" if self.at else f"at {self.share:.0%} of its time"
+        return f"{self.job} {when}, {self.workers} worker(s)"
+
+
+@dataclass
+class Counting:
+    """An encoder that counts the images that it embeds."""
+
+    inner: Encoder
+    images: int = 0
+
+    @property
+    def name(self) -> str:
+        """Name of the encoder."""
+        return self.inner.name
+
+    @property
+    def folder(self) -> Path:
+        """Folder of its bundle."""
+        return Path(self.inner.folder)  # type: ignore[attr-defined]
+
+    @property
+    def space(self) -> str:
+        """Id of its space."""
+        return self.inner.space
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self.inner.dim
+
+    @property
+    def input(self) -> InputSpec:
+        """What it takes."""
+        return self.inner.input
+
+    def encode(self, images: Any, keys: Any = None) -> Embeddings:
+        """Embed pictures; not counted."""
+        return self.inner.encode(images, keys)
+
+    def encode_pixels(self, pixels: Pixels) -> Vectors:
+        """Embed and count."""
+        self.images += len(pixels)
+        return self.inner.encode_pixels(pixels)
+
+
+def main() -> int:
+    """Run the trials and print what held."""
+    options = _options()
+    if options.child:
+        return _child(options)
+    with tempfile.TemporaryDirectory() as temporary:
+        trials = Trials(options, Path(options.work or temporary))
+        kills = trials.kills(options.kills, options.random)
+        for number, kill in enumerate(kills, start=1):
+            trials.run(kill)
+            sys.stderr.write(f"{number}/{len(kills)} {kill}: {'ok' if trials.rows[-1]['ok'] else 'WRONG'}\n")
+        trials.report(options.json)
+    return 0 if all(row["ok"] for row in trials.rows) else 1
+
+
+class Trials:
+    """The jobs without a kill, and the kills that are held against them.
+
+    Args:
+        options: of the command line.
+        work: an empty folder.
+    """
+
+    def __init__(self, options: argparse.Namespace, work: Path) -> None:
+        self.options, self.work = options, work
+        self.rows: list[dict[str, Any]] = []
+        self.encoder = Counting(load_encoder(options.encoder))
+        _make_listings(open_source(options.images), options.limit, work)
+        self.query = load_encoder(options.encoder).encode([work / "pictures" / f"{row:06d}.png" for row in range(20)])
+        self.writes: dict[str, int] = {}
+        self.seconds: dict[str, float] = {}
+        self.failures: dict[str, Any] = {}
+        previous = None
+        for job in JOBS:
+            out = work / "whole" / job
+            if previous:
+                shutil.copytree(previous, out)
+            begin = time.perf_counter()
+            with _renames() as count:
+                report = _run(job, work, out, self.encoder, options.shard_rows, 0)
+            self.failures[job] = getattr(report, "failures", ())
+            self.writes[job], self.seconds[job] = count[0], time.perf_counter() - begin
+            verify_gallery(out)
+            previous = out
+
+    def kills(self, count: int, at_random: int) -> list[Kill]:
+        """``count`` kills spread over the renames of all jobs, and ``at_random`` at random times."""
+        writes = [(job, at) for job in JOBS for at in range(1, self.writes[job] + 1)]
+        places = [(job, at, moment) for job, at in writes for moment in (BEFORE, AFTER)]
+        chosen = np.unique(np.linspace(0, len(places) - 1, num=min(count, len(places))).round().astype(int))
+        kills = [Kill(*places[place], workers=number % 2) for number, place in enumerate(chosen)]
+        rng = random.Random(0)
+        jobs = [JOBS[number % 2] for number in range(at_random)]  # the two that embed take nearly all the time
+        return kills + [Kill(job, 0, "", rng.random(), number % 2) for number, job in enumerate(jobs)]
+
+    def run(self, kill: Kill) -> None:
+        """Kill a job, run it again, compare."""
+        whole, out = self.work / "whole" / kill.job, self.work / "killed"
+        shutil.rmtree(out, ignore_errors=True)
+        before = JOBS.index(kill.job) - 1
+        if before >= 0:
+            shutil.copytree(self.work / "whole" / JOBS[before], out)
+        code = self._killed(kill, out)
+        wrong = [] if code == -signal.SIGKILL or not kill.at else [f"the child ended with {code}"]
+        opens = _opens(out)
+        allowed = {_opens(whole), _opens(self.work / "whole" / JOBS[before]) if before >= 0 else "unfinished"}
+        if opens not in allowed:
+            wrong.append(f"in between the gallery was: {opens}")
+        left = self._left(kill.job, whole, out) if opens != _opens(whole) else 0
+        self.encoder.images = 0
+        report = _run(kill.job, self.work, out, self.encoder, self.options.shard_rows, 0)
+        if self.encoder.images != left:
+            wrong.append(f"{self.encoder.images} images were embedded, {left} were left")
+        wrong += _differences(whole, out)
+        if open_gallery(out).search(self.query, 10) != open_gallery(whole).search(self.query, 10):
+            wrong.append("searches differ")
+        if getattr(report, "failures", ()) != self.failures[kill.job]:
+            wrong.append("the failures differ")
+        self.rows.append(
+            {"kill": str(kill), "job": kill.job, "left": left, "wrong": wrong, "ok": not wrong, "exit": code}
+        )
+
+    def _killed(self, kill: Kill, out: Path) -> int:
+        words = ["--child", kill.job, "--work", self.work, "--out", out, "--encoder", self.options.encoder]
+        words += ["--shard-rows", self.options.shard_rows, "--workers", kill.workers]
+        words += ["--at", kill.at, "--moment", kill.moment or BEFORE]
+        command = [sys.executable, __file__, *map(str, words)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            child.stdout.readline()  # it is loaded and starts now
+            if not kill.at:
+                time.sleep(kill.share * self.seconds[kill.job])
+                child.kill()
+            child.communicate()
+        return child.returncode
+
+    def _left(self, job: str, whole: Path, out: Path) -> int:
+        """Images in the shards that the killed job was to embed and did not write."""
+        if job not in ("build", "update"):
+            return 0
+        manifest = read_manifest(whole / "embeddings", 1 + JOBS.index(job))
+        numbers = range(manifest.plan.first, manifest.plan.first + manifest.plan.shards)
+        rows = {entry.file: entry.rows for entry in manifest.shards}
+        names = [f"shard-{number:05d}.parquet" for number in numbers]
+        return sum(rows.get(name, 0) for name in names if not (out / "embeddings" / name).exists())
+
+    def report(self, path: Path | None) -> None:
+        """Print the count by job, and what did not hold."""
+        for job in JOBS:
+            mine = [row for row in self.rows if row["job"] == job]
+            held = sum(row["ok"] for row in mine)
+            sys.stdout.write(f"{job}: {self.writes[job]} writes, {len(mine)} kills, {held} held\n")
+        for row in self.rows:
+            if not row["ok"]:
+                sys.stdout.write(f"WRONG {row['kill']}: {'; '.join(row['wrong'])}\n")
+        if path:
+            write_json(path, {"writes": self.writes, "seconds": self.seconds, "kills": self.rows})
+
+
+def _run(job: str, work: Path, out: Path, encoder: Encoder, shard_rows: int, workers: int) -> Any:
+    if job == "build":
+        images = open_source(str(work / "before.csv"))
+        return build_gallery(
+            encoder, images, out, factory=FACTORY, shard_rows=shard_rows, workers=workers, progress=False
+        )
+    if job == "update":
+        return update_gallery(out, encoder, open_source(str(work / "after.csv")), workers=workers, progress=False)
+    if job == "delete":
+        return delete_items(out, [f"key {row:06d}" for row in range(0, 40, 3)])
+    return compact_gallery(out)
+
+
+def _make_listings(images: ImageSet, limit: int, work: Path) -> None:
+    """Pictures as files, and two listings of them: what there was, and what there is.
+
+    Of a hundred, five are new, five have another picture, five another key, five are gone; one in fifty cannot be read.
+    """
+    folder = work / "pictures"
+    folder.mkdir(parents=True)
+    count = min(limit, len(images))
+    for row in range(count):
+        path = folder / f"{row:06d}.png"
+        if row % 50 == 33:
+            path.write_bytes(b"no picture")
+        else:
+            open_image(images.read(row)).save(path)
+    before, after = [], []
+    for row in range(count):
+        kind, line = row % 20, [f"key {row:06d}", f"pictures/{row:06d}.png"]
+        if kind != 1:
+            before.append(line)
+        if kind == 2:
+            # The same file with one more byte behind its end: another hash, the same picture.
+            (folder / f"{row:06d}-2.png").write_bytes((folder / f"{row:06d}.png").read_bytes() + b"\n")
+            after.append([line[0], f"pictures/{row:06d}-2.png"])
+        elif kind == 3:
+            after.append([f"renamed {row:06d}", line[1]])
+        elif kind != 4:
+            after.append(line)
+    for name, lines in (("before.csv", before), ("after.csv", after)):
+        with (work / name).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([["key", "path"], *lines])
+
+
+def _child(options: argparse.Namespace) -> int:
+    encoder = load_encoder(options.encoder)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    with _renames(options.at, options.moment):
+        _run(options.child, options.work, options.out, encoder, options.shard_rows, options.workers)
+    return 0
+
+
+@contextmanager
+def _renames(at: int = 0, moment: str = BEFORE) -> Iterator[list[int]]:
+    """Count the renames, by which every file of a gallery takes its name; die at one of them."""
+    rename, count = os.replace, [0]
+
+    def counted(*arguments: Any) -> None:
+        count[0] += 1
+        if count[0] == at and moment == BEFORE:
+            os.kill(os.getpid(), signal.SIGKILL)
+        rename(*arguments)
+        if count[0] == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.replace = counted  # type: ignore[assignment]
+    try:
+        yield count
+    finally:
+        os.replace = rename
+
+
+def _opens(out: Path) -> str:
+    """What somebody finds who opens the gallery now."""
+    try:
+        gallery = open_gallery(out)
+    except UsageError:
+        return "unfinished"
+    return f"generation {gallery.card.generation}, {len(gallery)} items"
+
+
+def _files(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _differences(whole: Path, out: Path) -> list[str]:
+    expected, found = _files(whole), _files(out)
+    wrong = [f"{name} is missing" for name in expected if name not in found]
+    wrong += [f"{name} is left" for name in found if name not in expected]
+    return wrong + [f"{name} differs" for name in expected if name in found and found[name] != expected[name]]
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--images", help="real pictures: a folder, a manifest, NAME:SPLIT")
+    parser.add_argument("--encoder", type=Path, required=True, help="encoder bundle")
+    parser.add_argument("--limit", type=int, default=3000, help="images")
+    parser.add_argument("--shard-rows", type=int, default=256, help="images that a shard covers")
+    parser.add_argument("--kills", type=int, default=50, help="kills at a rename, spread over all jobs")
+    parser.add_argument("--random", type=int, default=10, help="kills at a random time")
+    parser.add_argument("--work", type=Path, help="an empty folder to work in; default: a temporary one")
+    parser.add_argument("--json", type=Path, help="write every kill and what came of it to this file")
+    for name, kind in (("child", str), ("out", Path), ("at", int), ("moment", str), ("workers", int)):
+        parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
