@@ -62,7 +62,7 @@ def _draw(panel: Any, rows: list[dict[str, Any]], metric: str, title: str) -> No
         )
         panel.annotate(f"{value:.3f}", (macs, value), xytext=(7, 5), textcoords="offset points", color=colour)
     panel.set_xscale("log")
-    panel.set_xlim(1e6, 2e9)
+    panel.set_xlim(6e5, 2e9)
     panel.set_xlabel("multiply-accumulates of a query (equal costs side by side)")
     panel.set_title(f"{title} on the 10,000 test images of FashionMNIST", fontsize=10)
     panel.grid(visible=True, alpha=0.25)
