@@ -5,6 +5,7 @@ import torch.nn.functional as F
 
 from hetsearch.objectives.base import Batch, Context, Memory
 from hetsearch.objectives.class_boundary import ClassBoundary, ClassBoundaryConfig, class_boundaries
+from tests.objectives.made import learn
 
 DIM = 4
 W = torch.eye(4)[:3]
@@ -91,13 +92,7 @@ def test_training_on_one_batch_ends_at_the_boundary_and_stops_there() -> None:
     labels = torch.tensor([0, 1, 0, 1])
     raw = F.normalize(torch.randn(4, DIM, generator=torch.Generator().manual_seed(1)), dim=1).requires_grad_()
     optimizer = torch.optim.SGD([raw], lr=0.5)
-    values = []
-    for _ in range(100):
-        loss = term(Batch(F.normalize(raw, dim=1), labels))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        values.append(loss.item())
+    values = learn(lambda rows: term(Batch(rows, labels)), raw, optimizer)
     cosines = (F.normalize(raw.detach(), dim=1) * W[labels]).sum(dim=1)
     assert values[0] > 0.1
     assert values[-1] == 0

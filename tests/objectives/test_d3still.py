@@ -7,12 +7,7 @@ import torch.nn.functional as F
 from hetsearch.errors import ConfigError
 from hetsearch.objectives import Batch, Context, check_objectives
 from hetsearch.objectives.d3still import D3still, D3stillConfig
-
-DIM = 8
-
-
-def random_units(count: int, seed: int) -> torch.Tensor:
-    return F.normalize(torch.randn(count, DIM, generator=torch.Generator().manual_seed(seed)), dim=1)
+from tests.objectives.made import DIM, learn, random_units
 
 
 def value(embeddings: torch.Tensor, targets: torch.Tensor, **config: float) -> torch.Tensor:
@@ -150,13 +145,7 @@ def test_one_batch_can_be_learnt() -> None:
     raw, targets = random_units(12, 0).requires_grad_(), random_units(12, 1)
     optimizer = torch.optim.Adam([raw], lr=0.03)
     before = F.cosine_similarity(raw, targets).mean().item()
-    values = []
-    for _ in range(100):
-        loss = value(F.normalize(raw, dim=1), targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        values.append(loss.item())
+    values = learn(lambda rows: value(rows, targets), raw, optimizer)
     assert values[-1] < 0.1 * values[0]
     assert F.cosine_similarity(raw, targets).mean().item() > max(before + 0.3, 0.9)
 

@@ -8,6 +8,7 @@ from hetsearch.config import validate
 from hetsearch.errors import ConfigError
 from hetsearch.objectives.base import Batch, Context, Memory
 from hetsearch.objectives.frozen_classifier import FrozenClassifier, FrozenClassifierConfig, with_pseudo_rows
+from tests.objectives.made import learn
 
 DIM = 4
 W = torch.eye(4)[:3]
@@ -127,13 +128,7 @@ def test_training_on_one_batch_with_a_margin_goes_beyond_the_margin() -> None:
     raw, labels = random_unit(6, seed=2).requires_grad_(), torch.arange(6) % 3
     term = frozen(margin=0.3)
     optimizer = torch.optim.Adam([raw], lr=0.05)
-    values = []
-    for _ in range(100):
-        loss = term(Batch(F.normalize(raw, dim=1), labels))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        values.append(loss.item())
+    values = learn(lambda rows: term(Batch(rows, labels)), raw, optimizer)
     cosines = F.normalize(raw.detach(), dim=1) @ W.T
     own = cosines.gather(1, labels[:, None])
     others = cosines.masked_fill(F.one_hot(labels, 3).bool(), -1).max(dim=1, keepdim=True).values

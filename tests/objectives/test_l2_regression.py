@@ -7,12 +7,7 @@ import torch.nn.functional as F
 from hetsearch.errors import ConfigError
 from hetsearch.objectives import Batch, Context, check_objectives
 from hetsearch.objectives.l2_regression import L2Regression, L2RegressionConfig
-
-DIM = 8
-
-
-def random_units(count: int, seed: int) -> torch.Tensor:
-    return F.normalize(torch.randn(count, DIM, generator=torch.Generator().manual_seed(seed)), dim=1)
+from tests.objectives.made import DIM, KNOWN, check_that_only_the_known_are_pulled, learn, random_units, with_unknown
 
 
 def value(embeddings: torch.Tensor, targets: torch.Tensor, margin: float = 0.0) -> torch.Tensor:
@@ -66,15 +61,10 @@ def test_nearer_than_the_margin_nothing_pulls() -> None:
 
 
 def test_unknown_targets_are_left_out() -> None:
-    embeddings, targets = random_units(6, 0).requires_grad_(), random_units(6, 1)
-    targets[[1, 4]] = 0
-    known = [0, 2, 3, 5]
+    embeddings, targets = with_unknown()
     got = value(embeddings, targets)
-    assert got.item() == pytest.approx(by_loops(embeddings.detach()[known], targets[known], 0.0), rel=1e-5)
-    got.backward()
-    assert embeddings.grad is not None
-    assert embeddings.grad[[1, 4]].eq(0).all()
-    assert embeddings.grad[known].ne(0).any(dim=1).all()
+    assert got.item() == pytest.approx(by_loops(embeddings.detach()[KNOWN], targets[KNOWN], 0.0), rel=1e-5)
+    check_that_only_the_known_are_pulled(got, embeddings)
 
 
 @pytest.mark.parametrize("known", [0, 1])
@@ -93,13 +83,7 @@ def test_hardly_any_known_target_is_finite(known: int) -> None:
 def test_one_batch_can_be_learnt(margin: float) -> None:
     raw, targets = random_units(10, 0).requires_grad_(), random_units(10, 1)
     optimizer = torch.optim.Adam([raw], lr=0.03)
-    values = []
-    for _ in range(100):
-        loss = value(F.normalize(raw, dim=1), targets, margin)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        values.append(loss.item())
+    values = learn(lambda rows: value(rows, targets, margin), raw, optimizer)
     assert values[-1] < 0.1 * values[0]
     assert (F.normalize(raw, dim=1) - targets).norm(dim=1).max().item() < margin + 0.15
 

@@ -5,12 +5,7 @@ import torch.nn.functional as F
 from hetsearch.errors import ConfigError
 from hetsearch.objectives import Batch, Context, check_objectives
 from hetsearch.objectives.similarity import Similarity, SimilarityConfig
-
-DIM = 8
-
-
-def random_units(count: int, seed: int) -> torch.Tensor:
-    return F.normalize(torch.randn(count, DIM, generator=torch.Generator().manual_seed(seed)), dim=1)
+from tests.objectives.made import DIM, KNOWN, check_that_only_the_known_are_pulled, learn, random_units, with_unknown
 
 
 def value(embeddings: torch.Tensor, targets: torch.Tensor, **config: float) -> torch.Tensor:
@@ -61,15 +56,10 @@ def test_at_the_target_value_and_gradient_are_zero() -> None:
 
 
 def test_unknown_targets_are_left_out() -> None:
-    embeddings, targets = random_units(6, 0).requires_grad_(), random_units(6, 1)
-    targets[[1, 4]] = 0
-    known = [0, 2, 3, 5]
+    embeddings, targets = with_unknown()
     got = value(embeddings, targets)
-    assert got.item() == pytest.approx(by_loops(embeddings.detach()[known], targets[known]), rel=1e-5)
-    got.backward()
-    assert embeddings.grad is not None
-    assert embeddings.grad[[1, 4]].eq(0).all()
-    assert embeddings.grad[known].ne(0).any(dim=1).all()
+    assert got.item() == pytest.approx(by_loops(embeddings.detach()[KNOWN], targets[KNOWN]), rel=1e-5)
+    check_that_only_the_known_are_pulled(got, embeddings)
 
 
 @pytest.mark.parametrize("known", [0, 1])
@@ -89,13 +79,7 @@ def test_one_batch_can_be_learnt(config: dict[str, float]) -> None:
     raw, targets = random_units(16, 0).requires_grad_(), random_units(16, 1)
     optimizer = torch.optim.Adam([raw], lr=0.05)
     before = F.cosine_similarity(raw, targets).mean().item()
-    values = []
-    for _ in range(100):
-        loss = value(F.normalize(raw, dim=1), targets, **config)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        values.append(loss.item())
+    values = learn(lambda rows: value(rows, targets, **config), raw, optimizer)
     assert values[-1] < 0.05 * values[0]
     assert F.cosine_similarity(raw, targets).mean().item() > max(before + 0.3, 0.8)
 

@@ -7,12 +7,9 @@ import torch.nn.functional as F
 from hetsearch.errors import ConfigError
 from hetsearch.objectives import Batch, Context, check_objectives
 from hetsearch.objectives.soft_labels import SoftLabels, SoftLabelsConfig
+from tests.objectives.made import KNOWN, check_that_only_the_known_are_pulled, learn, random_units, with_unknown
 
 DIM, CLASSES = 8, 5
-
-
-def random_units(count: int, seed: int) -> torch.Tensor:
-    return F.normalize(torch.randn(count, DIM, generator=torch.Generator().manual_seed(seed)), dim=1)
 
 
 W = random_units(CLASSES, seed=2)
@@ -66,15 +63,10 @@ def test_all_of_the_spaces_classes_count_and_not_only_the_training_sets() -> Non
 
 
 def test_unknown_targets_are_left_out() -> None:
-    embeddings, targets = random_units(6, 0).requires_grad_(), random_units(6, 1)
-    targets[[1, 4]] = 0
-    known = [0, 2, 3, 5]
+    embeddings, targets = with_unknown()
     got = value(objective(), embeddings, targets)
-    assert got.item() == pytest.approx(by_loops(embeddings.detach()[known], targets[known], 6.0), rel=1e-4)
-    got.backward()
-    assert embeddings.grad is not None
-    assert embeddings.grad[[1, 4]].eq(0).all()
-    assert embeddings.grad[known].ne(0).any(dim=1).all()
+    assert got.item() == pytest.approx(by_loops(embeddings.detach()[KNOWN], targets[KNOWN], 6.0), rel=1e-4)
+    check_that_only_the_known_are_pulled(got, embeddings)
 
 
 @pytest.mark.parametrize("known", [0, 1])
@@ -102,13 +94,7 @@ def test_one_batch_can_be_learnt() -> None:
     raw, targets = random_units(10, 0).requires_grad_(), random_units(10, 1)
     term, optimizer = objective(), torch.optim.Adam([raw], lr=0.05)
     before = F.cosine_similarity(raw, targets).mean().item()
-    values = []
-    for _ in range(100):
-        loss = value(term, F.normalize(raw, dim=1), targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        values.append(loss.item())
+    values = learn(lambda rows: value(term, rows, targets), raw, optimizer)
     assert values[-1] < 0.05 * values[0]
     assert F.cosine_similarity(raw, targets).mean().item() > before + 0.3
 
