@@ -30,6 +30,7 @@ class EncoderCard(BaseModel):
     dim: int
     architecture: str  # a name in the registry of networks
     arguments: dict[str, Any] = Field(default_factory=dict)
+    prototypes: int = 0  # class means that a vector is drawn towards, see hetsearch.models.prototypes
     input: InputSpec
     params: int  # of what is deployed: without the training heads
     macs: int  # of one image: convolutions, linear layers, involutions

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from hetsearch.models.involution import Involution
 from hetsearch.models.network import EncoderNetwork
+from hetsearch.models.prototypes import PrototypeAttention
 
 
 def count_params(network: nn.Module) -> int:
-    """Trainable parameters (not the running statistics of batch normalisation)."""
+    """Parameters, frozen ones too (not the running statistics of batch normalisation)."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -26,8 +27,10 @@ def count_macs(network: EncoderNetwork) -> int:
             total += output[0].numel() * module.in_features
         elif isinstance(module, Involution):
             total += module.applied_macs(output.shape[2], output.shape[3])
+        elif isinstance(module, PrototypeAttention):
+            total += module.macs
 
-    counted = (nn.Conv2d, nn.Linear, Involution)
+    counted = (nn.Conv2d, nn.Linear, Involution, PrototypeAttention)
     hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, counted)]
     was_training = network.training
     try:

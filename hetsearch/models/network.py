@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hetsearch.config import Config, validate
 from hetsearch.errors import ConfigError, nearest
 from hetsearch.models.compact import Compact, CompactArguments
+from hetsearch.models.prototypes import PrototypeAttention
 from hetsearch.models.timm_backbone import TimmArguments, build_timm
 from hetsearch.models.torchvision_backbone import TorchvisionArguments, build_torchvision
 from hetsearch.preprocess import InputSpec
@@ -34,11 +35,13 @@ class EncoderNetwork(nn.Module):
         self.register_buffer("std", torch.tensor(spec.std).view(1, -1, 1, 1) * 255, persistent=False)
         self.backbone = backbone
         self.embedding = nn.Linear(features, dim)
+        self.prototypes: PrototypeAttention | None = None  # fitted after the training, where that was asked for
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Embed a batch of pixels."""
         x = (pixels.float() - self.mean) / self.std
-        return F.normalize(self.embedding(self.backbone(x)).float(), dim=1)
+        vectors = F.normalize(self.embedding(self.backbone(x)).float(), dim=1)
+        return vectors if self.prototypes is None else self.prototypes(vectors)
 
 
 def _compact(channels: int, arguments: CompactArguments) -> tuple[nn.Module, int]:

@@ -14,6 +14,7 @@ from hetsearch.bundle import WEIGHTS, EncoderCard
 from hetsearch.errors import DamagedArtifact, UsageError
 from hetsearch.files import write_bytes
 from hetsearch.models.network import EncoderNetwork, build_network
+from hetsearch.models.prototypes import PrototypeAttention
 
 
 def arrays_of(network: EncoderNetwork) -> dict[str, NDArray[Any]]:
@@ -47,6 +48,8 @@ def load_network(folder: Path, card: EncoderCard) -> EncoderNetwork:
         )
     arguments = {**card.arguments, **({"pretrained": False} if "pretrained" in card.arguments else {})}
     network = build_network(card.architecture, arguments, dim=card.dim, spec=card.input)
+    if card.prototypes:
+        network.prototypes = PrototypeAttention(card.prototypes, card.dim)
     try:
         network.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:

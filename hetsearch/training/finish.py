@@ -68,6 +68,7 @@ def finish(
             dim=network.dim,
             architecture=recipe.encoder.architecture,
             arguments=recipe.encoder.arguments,
+            prototypes=0 if network.prototypes is None else len(network.prototypes.rows),
             input=recipe.input,
             params=count_params(network),
             macs=count_macs(network),

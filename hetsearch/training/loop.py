@@ -108,8 +108,9 @@ class _Run:
         self.plain, self.images, self.recipe, self.out = task, images, recipe, out
         self.evaluate, self.accelerator = evaluate, accelerator
         into = {} if space is None else {"space": space}
-        # Without defaults, so that a key which a later version adds does not make another recipe of this one.
-        chosen = recipe.model_dump(mode="json", exclude_defaults=True)
+        # Without defaults, so that a key which a later version adds does not make another recipe of this one; and
+        # without what is done after the training.
+        chosen = recipe.model_dump(mode="json", exclude_defaults=True, exclude={"align"})
         self.identity = json.dumps({**chosen, **into}, sort_keys=True)
         self.learnt_from = fingerprint_of({"pixels": images.pixels.numpy(), "labels": images.labels.numpy()})
         self.per_epoch = len(self._batches(0))

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from hetsearch.data.sides import Sides
 from hetsearch.errors import ConfigError
 from hetsearch.files import make_folder
 from hetsearch.models.alignment import fit_map, fold
 from hetsearch.models.network import EncoderNetwork, build_network
+from hetsearch.models.prototypes import MOST, class_means, fit_prototypes
 from hetsearch.models.torch_encoder import TorchEncoder
 from hetsearch.objectives import ObjectiveSum
 from hetsearch.space import Vectors
@@ -58,6 +60,7 @@ def train_query(
     train, validation = load_splits(recipe)
     check_needs(recipe, train, reference)
     _check_validation(recipe, validation, reference)
+    _check_prototypes(recipe, train)
     make_folder(out)
     accelerator = make_accelerator(recipe)
     torch.manual_seed(recipe.seed)
@@ -79,12 +82,45 @@ def train_query(
     )
     if recipe.align is not None:
         network = network.cpu().eval()
-        vectors = TorchEncoder(network, name="", space="").encode_pixels(validation.pixels)
-        fold(network, fit_map(vectors, reference.embed(validation, network.spec), recipe.align))
+        _align(network, recipe, reference, train, validation, targets)
         # Apart from the others: they are measured on the images that the map was fitted on.
         after = {f"aligned_{name}": value for name, value in evaluate(network).items()}
         fitted = replace(fitted, best={**fitted.best, **after})
     return finish(network, recipe, fitted, out, role="query", space=space.id, accelerator=accelerator)
+
+
+def _align(
+    network: EncoderNetwork,
+    recipe: Recipe,
+    reference: Reference,
+    train: LoadedImages,
+    validation: LoadedImages,
+    targets: Tensor | None,
+) -> None:
+    """Fit a closed-form map on the validation split, and make it a part of the network."""
+    query = TorchEncoder(network, name="", space="").encode_pixels(validation.pixels)
+    gallery = reference.embed(validation, network.spec)
+    if recipe.align != "prototypes":
+        assert recipe.align is not None  # the caller looked
+        fold(network, fit_map(query, gallery, recipe.align))
+        return
+    assert train.labels is not None  # was checked
+    known = reference.embed(train, network.spec) if targets is None else targets[0].numpy()
+    network.prototypes = fit_prototypes(query, gallery, class_means(known, train.labels))
+
+
+def _check_prototypes(recipe: Recipe, train: LoadedImages) -> None:
+    if recipe.align != "prototypes":
+        return
+    if train.labels is None:
+        raise ConfigError("'align: prototypes' needs labels", observed=f"'{train.images.name}' has none")
+    if len(train.classes) > MOST:
+        raise ConfigError(
+            "'align: prototypes' keeps a mean of every class, and there are too many",
+            observed=f"{len(train.classes):,} classes",
+            expected=f"at most {MOST}",
+            hint="Use 'align: procrustes' or 'align: ridge', or leave it out.",
+        )
 
 
 def _check_validation(recipe: Recipe, validation: LoadedImages, reference: Reference) -> None:
@@ -95,9 +131,9 @@ def _check_validation(recipe: Recipe, validation: LoadedImages, reference: Refer
             f"'{compares}' needs the gallery encoder, or its vectors of every validation image",
             hint="Give --gallery-encoder BUNDLE, or --gallery-vectors GALLERY that holds the validation images.",
         )
-    if recipe.align and len(validation.pixels) < reference.space.dim:
+    if recipe.align in ("procrustes", "ridge") and len(validation.pixels) < reference.space.dim:
         raise ConfigError(
-            "'align' needs a validation image for each dimension of the space",
+            f"'align: {recipe.align}' needs a validation image for each dimension of the space",
             observed=f"{len(validation.pixels)} images of '{validation.images.name}'",
             expected=f"at least {reference.space.dim}",
         )

@@ -14,6 +14,7 @@ from hetsearch.errors import ConfigError, SpaceMismatch
 from hetsearch.export import export_bundle
 from hetsearch.gallery import build_gallery
 from hetsearch.runtime import load_encoder
+from hetsearch.space import EmbeddingSpace
 from hetsearch.training import targets
 from hetsearch.training.gallery import train_gallery
 from hetsearch.training.query import train_query
@@ -170,6 +171,30 @@ def test_too_few_images_to_align_are_told_before_the_training(
         shutil.copy(fashion_folder / image, tmp_path / "few" / image)
     data = {"train": str(fashion_train_folder), "validation": str(tmp_path / "few")}
     recipe = recipe_for(data=data, objectives={"frozen_classifier": {}}, align="procrustes")
-    with pytest.raises(ConfigError, match=r"'align' needs.*observed 3 images.*at least 16"):
+    with pytest.raises(ConfigError, match=r"'align: procrustes' needs.*observed 3 images.*at least 16"):
+        train_query(recipe, space, tmp_path / "q")
+    assert not (tmp_path / "q").exists()
+
+
+def test_a_finished_training_is_aligned_without_training_again(
+    tmp_path: Path, recipe_for: MakeRecipe, space: Path
+) -> None:
+    recipe = recipe_for(objectives={"cosine_regression": {}}, schedule={"epochs": 2, "evaluate_every": 2})
+    plain = train_query(recipe, space, tmp_path / "q")
+    aligned = train_query(recipe.model_copy(update={"align": "prototypes"}), space, tmp_path / "q")
+    assert aligned.seconds == plain.seconds
+    assert aligned.best["map"] == plain.best["map"]
+    assert aligned.best["aligned_cosine"] > plain.best["cosine"]
+    card = read_card(aligned.bundle)
+    assert card.prototypes == len(EmbeddingSpace.load(space).classes)
+    assert aligned.best["aligned_cosine"] == pytest.approx(card.numbers["validation"]["aligned_cosine"])
+
+
+def test_prototypes_need_few_classes_with_labels(
+    tmp_path: Path, recipe_for: MakeRecipe, space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_for(objectives={"cosine_regression": {}}, align="prototypes")
+    monkeypatch.setattr("hetsearch.training.query.MOST", 3)
+    with pytest.raises(ConfigError, match=r"keeps a mean of every class.*expected at most 3"):
         train_query(recipe, space, tmp_path / "q")
     assert not (tmp_path / "q").exists()
