@@ -49,7 +49,7 @@ METHODS: dict[str, tuple[Settings, ...]] = {  # each with three settings; "ancho
     f"{ANCHOR} + class boundary": _added("class_boundary", 0.5, 2.0, 8.0),
     f"{ANCHOR} + cross-contrastive": _added("cross_contrastive", 0.1, 0.5, 2.0),
 }
-FITTED = ("procrustes", "ridge")  # closed-form maps after the best method
+FITTED = ("procrustes", "ridge", "prototypes")  # closed-form maps after the best method
 LARGER: dict[str, Settings] = {  # other query networks, with the anchor's settings
     "MobileNetV3-Small": {"architecture": "timm", "arguments": {"name": "mobilenetv3_small_100"}, "dim": 128},
     "ShuffleNetV2 x0.5": {"architecture": "torchvision", "arguments": {"name": "shufflenet_v2_x0_5"}, "dim": 128},
