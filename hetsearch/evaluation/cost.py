@@ -21,7 +21,7 @@ def cost_of(encoder: CardedEncoder, role: str) -> EncoderRow:
     """The row of one encoder.
 
     Parameters and MACs come from its card. Bytes and latency are those of ``model.onnx`` in the encoder's
-    ``folder``; for an encoder without such a file they are 0 and None.
+    ``folder``; for an encoder without such a file they are None.
 
     Args:
         encoder: whose cost it is.
@@ -29,15 +29,15 @@ def cost_of(encoder: CardedEncoder, role: str) -> EncoderRow:
     """
     card = encoder.card
     folder: Path | None = getattr(encoder, "folder", None)
-    path = None if folder is None else Path(folder) / ONNX
-    measured = path is not None and path.is_file()
+    file = None if folder is None else Path(folder) / ONNX
+    path = file if file is not None and file.is_file() else None
     return EncoderRow(
         role=role,
         space=encoder.space,
         params=card.params,
         macs=card.macs,
-        bytes=path.stat().st_size if path is not None and measured else 0,
-        latency_ms=_latency_of(path.parent) if path is not None and measured else None,
+        bytes=None if path is None else path.stat().st_size,
+        latency_ms=None if path is None else _latency_of(path.parent),
         precision=card.precision,
     )
 

@@ -14,6 +14,7 @@ SCHEMA = 1
 METRICS = ("p@1", "r@10", "map", "map@r")  # the columns of the matrix
 FARS = ("1e-1", "1e-2", "1e-3", "1e-4", "1e-5", "1e-6")  # false accept rates of a verification
 FPIRS = ("1e-1", "1e-2", "1e-3")  # false positive rates of an identification
+NO_FILE = "not measured: the encoder has no ONNX file"
 
 Interval = tuple[float, float]
 
@@ -26,9 +27,19 @@ class EncoderRow:
     space: str
     params: int
     macs: int
-    bytes: int  # of model.onnx
+    bytes: int | None  # of model.onnx
     latency_ms: float | None  # median of one image, one thread, ONNX Runtime
     precision: str = "float32"
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why a cost is None, by its name."""
+        costs = {"bytes": self.bytes, "latency_ms": self.latency_ms}
+        return {name: NO_FILE for name, cost in costs.items() if cost is None}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row of ``report.json``."""
+        return {**vars(self), "reasons": self.reasons}
 
 
 @dataclass(frozen=True)
@@ -229,7 +240,7 @@ class Evaluation:
             "n_queries": self.n_queries,
             "n_gallery": self.n_gallery,
             "n_without_positives": self.n_without_positives,
-            "encoders": {name: vars(row) for name, row in self.encoders.items()},
+            "encoders": {name: row.as_dict() for name, row in self.encoders.items()},
             "matrix": [row.as_dict() for row in self.matrix],
             "paragon": self.paragon,
             "verdicts": verdicts,

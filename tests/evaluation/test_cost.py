@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 
 from hetsearch.evaluation.cost import cost_of, median_ms
+from hetsearch.evaluation.result import NO_FILE
 
 
 def test_an_encoder_without_a_file_has_neither_bytes_nor_latency(query_encoder):
     row = cost_of(query_encoder, "query")
     assert (row.role, row.space, row.precision) == ("query", query_encoder.space, "float32")
     assert (row.params, row.macs) == (query_encoder.card.params, query_encoder.card.macs)
-    assert (row.bytes, row.latency_ms) == (0, None)
+    assert row.as_dict()["reasons"] == dict.fromkeys(("bytes", "latency_ms"), NO_FILE)
+    assert (row.bytes, row.latency_ms) == (None, None)
 
 
 def test_a_bundle_is_measured_in_a_session_of_one_thread(query_encoder, tmp_path, monkeypatch):

@@ -100,7 +100,8 @@ def _figures(report: _Report, classes: Sequence[str]) -> Iterator[tuple[str, Fig
         row = _inner(report.encoders, report.names[letter] or "")
         for cost in COSTS:
             # 0 stands for what is not known; taken for a number, it would meet every gate on a cost.
-            yield f"{side}.{cost}", _figure(row.get(cost) or None, "it was not measured" if row else NO_FREE)
+            why = str(_inner(row, "reasons").get(cost) or "it was not measured") if row else NO_FREE
+            yield f"{side}.{cost}", _figure(row.get(cost) or None, why)
     for count in COUNTS:
         yield count, _figure(report.document.get(count))
 

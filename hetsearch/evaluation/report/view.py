@@ -151,8 +151,7 @@ def reasons_of(evaluation: Evaluation) -> tuple[tuple[str, str], ...]:
         for name, reason in verdict.reasons.items()
     ]
     for name, encoder in evaluation.encoders.items():
-        if encoder.latency_ms is None:
-            found.append((f"{name}: latency", "not measured: there is no ONNX file to time"))
+        found += [(f"{name}: {cost}", reason) for cost, reason in encoder.reasons.items()]
     for row in (*(evaluation.verification or ()), *(evaluation.open_set or ())):
         found += [(f"{row.query} → {row.gallery}: {point}", reason) for point, reason in row.reasons.items()]
     return tuple(found)
@@ -192,9 +191,9 @@ def percent(value: float | None) -> str:
     return f"{value * 100:.1f} %".replace("-", "−")
 
 
-def size(count: int) -> str:
-    """Bytes for a person (powers of ten); 0 is what an encoder without a file has."""
-    if not count:
+def size(count: int | None) -> str:
+    """Bytes for a person (powers of ten), or the words for none."""
+    if count is None:
         return "no file"
     return f"{human(count)}B" if count >= 1000 else f"{count} B"
 

@@ -13,7 +13,7 @@ from hetsearch.evaluation import Release, evaluate, require_gates
 from hetsearch.evaluation.gates.baseline import baseline_figures, check_baseline, listing_of, read_baseline
 from hetsearch.evaluation.gates.figures import figures_of, known_figures
 from hetsearch.evaluation.gates.release import judge_gates, read_gates
-from hetsearch.evaluation.result import METRICS, GateRow
+from hetsearch.evaluation.result import METRICS, NO_FILE, GateRow
 from hetsearch.files import write_json
 from tests.evaluation.conftest import SPACE
 from tests.evaluation.made import FIGURES, FLIPS, F, G, Q, evaluation
@@ -91,13 +91,13 @@ def test_gates_are_met_or_not_with_the_figures(document):
 
 def test_a_cost_that_is_not_known_meets_no_gate():
     whole = evaluation()
-    bare = replace(whole.encoders[Q], macs=0, bytes=0, latency_ms=None)
+    bare = replace(whole.encoders[Q], macs=0, bytes=None, latency_ms=None)
     rows = gate_rows(
         replace(whole, encoders={**whole.encoders, Q: bare}).as_dict(),
         "q.macs > 3e6", "q.bytes > 1e6", "q.latency_ms > 5", "q.params > 1e6",
     )  # fmt: skip
     assert [(row.met, row.holds) for row in rows] == [(False, None)] * 3 + [(True, False)]
-    assert rows[1].reasons == {"q.bytes": "it was not measured"}
+    assert [rows[0].reasons, rows[1].reasons] == [{"q.macs": "it was not measured"}, {"q.bytes": NO_FILE}]
 
 
 def test_a_gate_without_figures():

@@ -317,7 +317,7 @@ def test_an_empty_evaluation_still_gives_a_page() -> None:
 
 def test_latency_that_was_not_measured_and_pictures_that_cannot_be_read() -> None:
     whole = evaluation()
-    bare = {name: replace(row, latency_ms=None, bytes=0) for name, row in whole.encoders.items()}
+    bare = {name: replace(row, latency_ms=None, bytes=None) for name, row in whole.encoders.items()}
     page = Page(render_report(replace(whole, encoders=bare), lambda key: None))
     assert "not measured against not measured" in page.text
     assert f"{Q}: latency" in page.text
