@@ -10,7 +10,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -110,11 +110,21 @@ def read_json(path: Path, *, what: str, schema: int | None = None) -> dict[str, 
         raise DamagedArtifact(
             f"'{path}' is damaged", observed="files: " + type(document["files"]).__name__, expected="a checksum by name"
         )
-    if schema is not None and (found := document.get("schema")) != schema:
+    if schema is not None:
+        require_schema(document, schema, path)
+    return document
+
+
+def require_schema(document: Mapping[str, Any], schema: int, path: Path) -> None:
+    """Refuse a document of another schema; ``path`` is where it was read.
+
+    Raises:
+        DamagedArtifact: it is of another.
+    """
+    if (found := document.get("schema")) != schema:
         older = isinstance(found, int) and found < schema
         hint = "An older hetsearch made it: make it again." if older else "Update hetsearch."
         raise DamagedArtifact(f"'{path}' has another schema", observed=found, expected=schema, hint=hint)
-    return document
 
 
 def make_folder(path: Path) -> None:

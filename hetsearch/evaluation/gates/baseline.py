@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from hetsearch.data.images import ImageSet
-from hetsearch.errors import DamagedArtifact, UsageError
+from hetsearch.errors import UsageError
 from hetsearch.evaluation.gates.conditions import Value
 from hetsearch.evaluation.gates.figures import COUNTS, Figure, figures_of
 from hetsearch.evaluation.result import METRICS, SCHEMA
-from hetsearch.files import read_json
+from hetsearch.files import read_json, require_schema
 from hetsearch.space import require_space
 
 REPORT = "report.json"
@@ -55,10 +55,8 @@ def read_baseline(path: Path) -> dict[str, Any]:
                 observed=f"no '{name}'",
                 expected="the report.json of 'hetsearch evaluate --out'",
             )
-    if (schema := document.get("schema")) != SCHEMA:
-        raise DamagedArtifact(
-            f"'{path}' has another schema", observed=schema, expected=SCHEMA, hint="Update hetsearch."
-        )
+    # After the kinds: that a file is no report at all says more than that its schema is another.
+    require_schema(document, SCHEMA, path)
     return document
 
 
