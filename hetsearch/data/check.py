@@ -83,7 +83,7 @@ def check(images: ImageSet) -> CheckReport:
         splits=_counts(images.splits),
         roles=_counts(images.roles),
         domains=_counts(images.domains),
-        n_groups=None if images.groups is None else len(set(images.groups)),
+        n_groups=None if images.groups is None else len(set(images.groups) - {""}),
         smallest=min(extents, key=_area, default=None),
         largest=max(extents, key=_area, default=None),
         unreadable=tuple(failures),

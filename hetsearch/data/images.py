@@ -25,7 +25,8 @@ class ImageSet:
         keys: unique and stable: what galleries and reports call the image.
         read: position → what :func:`hetsearch.preprocess.preprocess` takes (a path, or ``uint8`` pixels).
         labels: class name of each image.
-        groups: images of one group are never each other's hits (the same photograph, the same scene).
+        groups: images of one group are never each other's hits (the same photograph, the same scene). An empty
+            string is no group.
         domains: where the image comes from (shop, consumer).
         splits: train, validation, test, or a manifest's own names.
         roles: ``query`` or ``gallery``.

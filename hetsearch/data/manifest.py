@@ -1,7 +1,7 @@
 """A table of images, CSV or Parquet: ``key, path, label``, and if wanted ``group, domain, split, role``.
 
 Only ``path`` is needed. Paths are relative to the manifest's folder. Without ``key``, the path is the key.
-Columns of other names are left alone.
+Columns of other names are left alone. An empty ``group`` is no group; no other cell may be empty.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def open_manifest(path: Path, split: str | None = None) -> ImageSet:
                 expected=f"a file '{path.parent / cell}'",
                 hint="Paths are relative to the manifest's folder.",
             )
-    named = {f"{name}s": tuple(cells) for name, cells in table.columns.items() if name not in ("key", "path")}
+    # A group may be blank; nothing else is by now.
+    columns = {name: tuple(cell if cell.strip() else "" for cell in cells) for name, cells in table.columns.items()}
+    named = {f"{name}s": cells for name, cells in columns.items() if name not in ("key", "path")}
     keys = tuple(table.columns.get("key", table.columns["path"]))
     images = ImageSet(str(path), keys, PathReader(files, path.parent), **named)
     return images if split is None else images.select("splits", split)
@@ -75,7 +77,7 @@ def _check_table(path: Path, table: _Table) -> None:
         raise DataError(f"the manifest '{path}' has no rows", expected="one row an image")
     for name, cells in table.columns.items():
         for row, cell in enumerate(cells):
-            if not cell.strip():
+            if not cell.strip() and name != "group":
                 raise DataError(
                     f"a cell of '{path}' is empty", observed=f"column '{name}', {table.where(row)}"
                 )

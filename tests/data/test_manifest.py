@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hetsearch.data.check import check
 from hetsearch.data.manifest import open_manifest
 from hetsearch.errors import DataError, MissingExtra
 
@@ -79,6 +80,15 @@ def test_only_paths(tmp_path: Path, kind: str) -> None:
     assert (images.labels, images.roles, images.splits) == (None, None, None)
     with pytest.raises(DataError, match=r"has no splits.*a column 'split'"):
         open_manifest(path, "test")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_an_empty_group_is_no_group(tmp_path: Path, kind: str) -> None:
+    empty = None if kind == "parquet" else ""
+    rows = [{**row, "group": group} for row, group in zip(ROWS, ("g1", empty, "  "), strict=True)]
+    images = open_manifest(write(tmp_path, kind, rows))
+    assert images.groups == ("g1", "", "")
+    assert check(images).n_groups == 1
 
 
 def test_a_spreadsheets_csv(tmp_path: Path) -> None:
