@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from hetsearch.data.images import ImageSet
 from hetsearch.errors import DataError, nearest
 from hetsearch.metrics import Items
+from hetsearch.metrics.packing import relevance_of
+from hetsearch.metrics.ranking import plan_of
 from hetsearch.space import Vectors
 
 ROLES = ("query", "gallery")
@@ -62,6 +64,12 @@ class Sides:
     def gallery(self, vectors: Vectors) -> Items:
         """The items, from the vectors of all images ``(images, dim)``."""
         return self._items(vectors, self.gallery_rows)
+
+    def any_positive(self) -> bool:
+        """Whether any query has an item to find: of its label, and neither the image itself nor one of its group."""
+        alike = np.ones((len(self.keys), 1), dtype=np.float32)
+        blocks = plan_of(self.query(alike), self.gallery(alike)).blocks()
+        return any(bool(relevance_of(packed).any()) for _, packed in blocks)
 
     def _items(self, vectors: Vectors, rows: NDArray[np.int64]) -> Items:
         groups = None if self.groups is None else self.groups[rows]

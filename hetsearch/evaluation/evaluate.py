@@ -65,14 +65,15 @@ def evaluate(
     own, light, independent = names[0], names[1 : len(queries) + 1], names[len(queries) + 1 :]
     encoders = dict(zip(names, [gallery, *queries, *(encoder for _, encoder in free)], strict=True))
     roles = {own: "gallery", **dict.fromkeys(light, "query"), **dict.fromkeys(independent, "free")}
-    Sides.of(images)  # wrong labels and roles are told before an hour of embedding, not after
+    _check_sides(Sides.of(images), images.name)  # told before an hour of embedding, not after
     listing = listing_of(images)
     vectors, images, failures = embed_all(encoders, images, progress=progress)
     sides = Sides.of(images)
+    if failures:
+        _check_sides(sides, images.name)
     controls, left_out = _controls(own, independent, vectors)
     scores = score_pairs(pairs_of(own, light, independent, controls), vectors, sides)
     reference = scores[Pair(own, own, "paragon")]
-    _check_scored(reference, images.name)
     paragon = paragon_of(gallery.card, images.name, reference.values)
     verdicts = _verdicts(own, light, independent, scores, paragon, sides)
     cells = [*((name, own) for name in light), (own, own)]
@@ -132,11 +133,11 @@ def _check_encoders(
             )
 
 
-def _check_scored(reference: Scores, data: str) -> None:
-    if not reference.n_queries:
+def _check_sides(sides: Sides, data: str) -> None:
+    if not sides.any_positive():
         raise DataError(
             f"no query of '{data}' has a relevant item",
-            observed=f"{reference.n_without_positives} queries without one",
+            observed=f"{len(sides.query_rows)} queries without one",
             hint="Each label needs a query and, besides it, an item that is not excluded.",
         )
 

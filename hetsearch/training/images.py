@@ -101,20 +101,13 @@ def _check_decides(images: ImageSet) -> None:
             hint="Put the images into class sub-folders, or add a column 'label' to the manifest; a query encoder can "
             "also be chosen without labels: select_by: cosine.",
         )
-    if not _has_positives(images):
+    if not Sides.of(images).any_positive():
         alone = len(images.classes) == len(images)
         raise DataError(
             f"'{images.name}' cannot tell which epoch is best",
             observed=f"{len(images)} images, each of a class of its own" if alone else "no query with a right answer",
             expected="classes with two images or more, not all of one group, and on both sides where there are roles",
         )
-
-
-def _has_positives(images: ImageSet) -> bool:
-    """Whether the protocol lets any query find an item of its class."""
-    sides, alike = Sides.of(images), np.ones((len(images), 1), dtype=np.float32)
-    blocks = metrics.ranked_relevance(sides.query(alike), sides.gallery(alike))
-    return any(relevance.any() for _, relevance in blocks)
 
 
 def _load(images: ImageSet, recipe: Recipe) -> LoadedImages:

@@ -35,3 +35,20 @@ def test_bad_columns_are_refused(make_images):
         Sides.of(make_images(2, roles=("querry", "gallery")))
     with pytest.raises(DataError, match="no image of 'fake:test' has the role 'query'"):
         Sides.of(make_images(2, roles=("gallery", "gallery")))
+
+
+@pytest.mark.parametrize(
+    ("labels", "groups", "roles", "expected"),
+    [
+        ("aab", None, None, True),
+        ("abc", None, None, False),  # each of a class of its own
+        ("aab", "xxy", None, False),  # the two are of one group
+        ("aab", ("", "", "y"), None, True),  # of no group, so not of the same
+        ("aab", None, ("query", "query", "gallery"), False),  # the two are on one side
+        ("aba", None, ("query", "gallery", "gallery"), True),
+    ],
+)
+def test_whether_any_query_has_an_item_to_find(make_images, labels, groups, roles, expected):
+    groups = None if groups is None else tuple(groups)
+    sides = Sides.of(make_images(3, labels=tuple(labels), groups=groups, roles=roles))
+    assert sides.any_positive() is expected

@@ -223,7 +223,11 @@ def test_what_cannot_be_evaluated_is_refused(make_images, query_encoder, gallery
         evaluate([query_encoder], gallery_encoder, make_images(), [("mine", query_encoder)])
     with pytest.raises(DataError, match=r"no query of 'fake:test' has a relevant item: observed 3 queries"):
         evaluate([query_encoder], gallery_encoder, make_images(3))
+    assert gallery_encoder.seen == query_encoder.seen == 0  # before anything is embedded
+    pair = make_images(3, labels=("a", "a", "b"), broken=(1,))  # only reading shows that nothing is left to find
+    with pytest.raises(DataError, match=r"no query of 'fake:test' has a relevant item: observed 2 queries"):
+        evaluate([query_encoder], gallery_encoder, pair)
     images = make_images()
     with pytest.raises(DataError, match="has no labels"):
         evaluate([query_encoder], gallery_encoder, type(images)(images.name, images.keys, images.read))
-    assert gallery_encoder.seen == 3  # roles and labels are checked first
+    assert gallery_encoder.seen == 2  # roles and labels are checked first
