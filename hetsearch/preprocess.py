@@ -8,13 +8,14 @@ network and of its ONNX graph, so it cannot be done twice or forgotten.
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hetsearch.errors import ImageError
@@ -76,12 +77,15 @@ def open_image(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Image.Imag
         with _file(source) as file:
             return _decoded(name, Image.open(file), max_pixels)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        limit = f"at most {max_pixels:,} pixels"
-        raise ImageError(f"{name} is too large", observed=str(error), expected=limit) from None
+        # Pillow refuses by a limit of its own before it tells the size; its message begins with the number of pixels.
+        count = re.search(r"\d+", str(error))
+        raise _too_large(name, f"{int(count[0]):,}" if count else "more", max_pixels) from None
     except ImageError:
         raise
     except FileNotFoundError:
         raise ImageError(f"{name} does not exist", hint="Check the path.") from None
+    except UnidentifiedImageError:
+        raise ImageError(f"{name} cannot be read as an image", observed="no image format that Pillow knows") from None
     except Exception as error:  # noqa: BLE001  Pillow's decoders raise whatever their format's reader raises
         observed = f"{type(error).__name__}: {error}"
         raise ImageError(f"{name} cannot be read as an image", observed=observed) from None
@@ -138,12 +142,12 @@ def _check_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
     if not width * height:
         raise ImageError(f"{name} has no pixels", observed=f"{width:,} × {height:,}")
     if width * height > max_pixels:
-        raise ImageError(
-            f"{name} is too large",
-            observed=f"{width:,} × {height:,} pixels",
-            expected=f"at most {max_pixels:,} pixels",
-            hint="Make it smaller first.",
-        )
+        raise _too_large(name, f"{width:,} × {height:,}", max_pixels)
+
+
+def _too_large(name: str, pixels: str, limit: int) -> ImageError:
+    observed, expected = f"{pixels} pixels", f"at most {limit:,} pixels"
+    return ImageError(f"{name} is too large", observed=observed, expected=expected, hint="Make it smaller first.")
 
 
 def _from_array(array: NDArray[np.uint8]) -> Image.Image:
