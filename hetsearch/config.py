@@ -47,7 +47,7 @@ def load_config(kind: type[C], path: Path, overrides: Sequence[str] = ()) -> C:
         raise ConfigError(f"'{path}' is not a mapping", observed=type(document).__name__, expected="key: value")
     for key, value in parse_overrides(overrides):
         _set(document, key, value)
-    return validate(kind, document, where=f"'{path}'")
+    return validate(kind, document, where=f"'{path}'" + (" with the overrides given" if overrides else ""))
 
 
 def validate(kind: type[C], document: Mapping[str, Any], *, where: str) -> C:

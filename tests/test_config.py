@@ -84,3 +84,8 @@ def test_a_missing_file(tmp_path: Path) -> None:
 def test_overrides_are_read_as_yaml() -> None:
     pairs: list[tuple[str, Any]] = [("a.b_c", 3), ("d", None), ("e", [1, 2]), ("f", "x=y")]
     assert parse_overrides(["--a.b-c", "3", "--d", "null", "--e", "[1, 2]", "--f=x=y"]) == pairs
+
+
+def test_a_wrong_key_may_stand_in_an_override(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^unknown key 'inner\.rat' in .* with the overrides given\. Did you"):
+        read(tmp_path, "name: a", "--inner.rat", "1")
