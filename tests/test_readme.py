@@ -1,0 +1,93 @@
+"""What the README promises: its figures are those of results/ and of the released cards, its commands exist."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hetsearch.bundle import ONNX, read_card
+from hetsearch.cli import app
+from hetsearch.evaluation.result import METRICS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ZOO = ROOT / "zoo" / "fashion-mnist"
+
+
+def measured() -> dict[str, list[dict[str, Any]]]:
+    """The rows of results/fashion-mnist.json by name, one a seed."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in json.loads((ROOT / "results" / "fashion-mnist.json").read_text(encoding="utf-8")):
+        rows.setdefault(row["name"], []).append(row)
+    return rows
+
+
+def table_of(text: str) -> dict[str, list[float]]:
+    """The rows of a Markdown table that begin with M(…), each cell's first number."""
+    found = re.findall(r"^\| \**(M\(\S+\))[^|]*\|(.+)\|$", text, flags=re.MULTILINE)
+    return {name: [float(re.findall(r"[\d.]+", cell)[0]) for cell in cells.split("|")] for name, cells in found}
+
+
+@pytest.mark.parametrize("text", [README, (ROOT / "results" / "fashion-mnist.md").read_text(encoding="utf-8")])
+def test_the_table_is_the_measured_one(text: str) -> None:
+    table = table_of(text)
+    for name in ("M(g,g)", "M(q,g)", "M(q,q)", "M(q*,q*)", "M(q*,g)"):
+        rows = measured()[name]
+        means = [sum(row["metrics"][metric] for row in rows) / len(rows) for metric in METRICS]
+        assert table[name] == pytest.approx(means, abs=0.5001e-4), name
+
+
+def test_the_released_cards_hold_the_measured_numbers() -> None:
+    released = {name: rows[0]["metrics"] for name, rows in measured().items()}  # seed 0
+    cards = {name: read_card(ZOO / f"{name}-encoder") for name in ("gallery", "query", "free")}
+    assert cards["gallery"].numbers["paragon"]["metrics"] == released["M(g,g)"]
+    assert cards["free"].numbers["baseline"]["metrics"] == released["M(q*,q*)"]
+    rows = {row["kind"]: row for row in cards["query"].numbers["compatibility"]["matrix"]}
+    for kind, name in (("heterogeneous", "M(q,g)"), ("homogeneous", "M(q,q)"), ("control", "M(q*,g)")):
+        assert {metric: rows[kind][metric] for metric in METRICS} == released[name]
+
+
+def test_the_costs_are_those_of_the_cards() -> None:
+    heavy, light = read_card(ZOO / "gallery-encoder"), read_card(ZOO / "query-encoder")
+    size = (ZOO / "query-encoder" / ONNX).stat().st_size
+    told = " ".join(README.split())
+    for text in (
+        f"{light.macs:,} MACs instead of {heavy.macs:,} ({heavy.macs / light.macs:.0f} times fewer)",
+        f"{light.params:,} parameters instead of {heavy.params:,} ({heavy.params / light.params:.0f} times fewer)",
+        f"a file of {size:,} bytes",
+    ):
+        assert text in told
+
+
+def test_every_file_that_is_named_is_there() -> None:
+    linked = re.findall(r"\]\(([^)#:]+)\)", README)
+    named = re.findall(r"(?<![\w/])(?:bash )?((?:scripts|configs|results|zoo|hetsearch)/[\w./-]*\w)", README)
+    assert len(linked) >= 1
+    assert len(named) >= 10
+    assert [name for name in {*linked, *named} if not (ROOT / name).exists()] == []
+
+
+def commands() -> list[str]:
+    """Each ``hetsearch …`` of the code blocks, on one line; ``…`` stands for what is left out."""
+    blocks = "\n".join(re.findall(r"^```\w*\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
+    return [line for line in blocks.splitlines() if line.startswith("hetsearch ")]
+
+
+def test_the_commands_are_found() -> None:
+    assert len(commands()) >= 7
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_has_its_flags(line: str) -> None:
+    words = shlex.split(line)[1:]
+    command = app
+    while words and words[0] in list(command):
+        command = command[words.pop(0)]
+    assert command is not app, line
+    known = {name for argument in command.assemble_argument_collection() for name in argument.names}
+    assert {word for word in words if re.match(r"--?[a-z]", word)} <= known
