@@ -5,6 +5,7 @@ A killed job leaves either the old state or the new (law 5 of the house).
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import math
@@ -50,14 +51,27 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         yield temporary
         for path in temporary.rglob("*"):
             _flush(path)
-        old = target.with_name(f".{target.name}.{uuid4().hex[:8]}.old")
-        if target.exists():
+        if not target.exists():
+            os.replace(temporary, target)
+        elif not _exchange(temporary, target):
+            # Two renames, with an instant between them in which there is neither.
+            old = target.with_name(f".{target.name}.{uuid4().hex[:8]}.old")
             os.replace(target, old)
-        os.replace(temporary, target)
+            os.replace(temporary, target)
+            shutil.rmtree(old, ignore_errors=True)
         _flush(target.parent)
-        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two paths change their names in one step, as Linux can; False where the system or the disk cannot."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError, TypeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of renameat2(2)
+    return bool(renameat2(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0)
 
 
 def write_bytes(target: Path, payload: bytes) -> None:

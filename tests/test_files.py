@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hetsearch import files
 from hetsearch.errors import DamagedArtifact, UsageError
 from hetsearch.files import (
     atomic_folder,
@@ -59,6 +61,27 @@ def test_a_folder_is_whole_or_as_it_was(tmp_path: Path) -> None:
         (temporary / "b").write_text("new")
     assert [path.name for path in target.iterdir()] == ["b"]
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_is_never_absent_while_it_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "space"
+    with atomic_folder(target) as temporary:
+        (temporary / "a").write_text("old")
+    (tmp_path / "other").mkdir()
+    exchanged = files._exchange(tmp_path / "other", target) and files._exchange(tmp_path / "other", target)
+    (tmp_path / "other").rmdir()
+    if not exchanged:
+        pytest.skip("this system cannot exchange two names in one step")
+    monkeypatch.setattr(os, "replace", lambda *_: pytest.fail("renamed in two steps"))
+    with atomic_folder(target) as temporary:
+        (temporary / "b").write_text("new")
+    assert [path.name for path in target.iterdir()] == ["b"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_is_replaced_where_names_cannot_be_exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_exchange", lambda *_: False)
+    test_a_folder_is_whole_or_as_it_was(tmp_path)
 
 
 def test_json_has_no_nan_and_takes_numpy(tmp_path: Path) -> None:
