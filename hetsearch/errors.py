@@ -110,7 +110,8 @@ EXTRA_OF = {
 def require_extra(module: str, extra: str) -> MissingExtra:
     """The error for a missing optional ``module``, with the command that installs its ``extra``."""
     return MissingExtra(
-        f"the package '{module}' is not installed", hint=f"Install it with: pip install 'hetsearch[{extra}]'"
+        f"the package '{module}' is not installed",
+        hint=f"Install it with: pip install 'hetsearch[{extra}]' (in its clone: pip install '.[{extra}]')",
     )
 
 

@@ -60,7 +60,8 @@ def test_an_error_comes_whole_out_of_another_process(kind: type[HetsearchError])
 
 def test_a_missing_extra_says_how_to_install_it() -> None:
     assert str(require_extra("faiss-cpu", "gallery")) == (
-        "the package 'faiss-cpu' is not installed. Install it with: pip install 'hetsearch[gallery]'"
+        "the package 'faiss-cpu' is not installed. Install it with: pip install 'hetsearch[gallery]' "
+        "(in its clone: pip install '.[gallery]')"
     )
 
 
