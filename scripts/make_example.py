@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tables import commit
 
 from hetsearch.bundle import WEIGHTS, read_card, write_card
@@ -27,8 +28,10 @@ from hetsearch.evaluation import Evaluation, evaluate, write_evaluation
 from hetsearch.evaluation.result import METRICS, MatrixRow
 from hetsearch.export import export_bundle
 from hetsearch.files import write_json, write_text
+from hetsearch.metrics import Items, first_hits, mean_interval
 from hetsearch.runtime import load_encoder
 from hetsearch.runtime.threads import available_threads
+from hetsearch.space import EmbeddingSpace
 
 DATA = "fashion-mnist:test"
 COMMAND = "python scripts/make_example.py"
@@ -53,11 +56,13 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("results"))
     given = parser.parse_args()
     images = open_source(DATA)
+    space = EmbeddingSpace.load(given.runs / "fashion-mnist")
     found = {seed: measure(given.runs, seed, images) for seed in given.seeds}
+    mistakes = {seed: mistakes_of(evaluation, space) for seed, evaluation in found.items()}
     write_evaluation(found[RELEASED], given.runs / "fashion-mnist-report", images)
-    rows = [row for seed, evaluation in found.items() for row in result_rows(evaluation, seed)]
+    rows = [row for seed, evaluation in found.items() for row in result_rows(evaluation, seed, mistakes[seed])]
     write_json(given.results / "fashion-mnist.json", rows)
-    write_text(given.results / "fashion-mnist.md", as_markdown(found))
+    write_text(given.results / "fashion-mnist.md", as_markdown(found, mistakes))
     release(given.runs, given.zoo, found[RELEASED], images)
 
 
@@ -69,7 +74,44 @@ def measure(runs: Path, seed: int, images: ImageSet) -> Evaluation:
     return evaluate([query], gallery, images, [(free.name, free)], command=COMMAND)
 
 
-def result_rows(evaluation: Evaluation, seed: int) -> list[dict[str, Any]]:
+def mistakes_of(evaluation: Evaluation, space: EmbeddingSpace) -> dict[str, dict[str, Any]]:
+    """Who mistakes the class through the space's classifier, and with whom the wrong first neighbours of M(q,g) go.
+
+    Args:
+        evaluation: leave-one-out, so that every image has both encoders' vectors.
+        space: with its classifier.
+
+    Returns:
+        By row of results/fashion-mnist.json, ``metrics`` and their intervals ``ci``, as fractions.
+    """
+    assert space.classifier is not None
+    labels, classes = np.array(evaluation.labels), np.array(space.classes)
+    names = {row.role: name for name, row in reversed(evaluation.encoders.items())}  # the first of each role
+    heavy, light = (evaluation.embeddings[names[role]] for role in ("gallery", "query"))
+    right = {
+        sign: classes[(side.vectors @ space.classifier.T).argmax(axis=1)] == labels
+        for sign, side in (("g", heavy), ("q", light))
+    }
+    query, items = (Items(side.vectors, labels, np.array(side.keys)) for side in (light, heavy))
+    first = np.concatenate([order[:, 0] for _, order, _ in first_hits(query, items, 1)])
+    wrong = labels[first] != labels
+    rows = {
+        "class by W": {sign: of.astype(np.float64) for sign, of in right.items()},
+        "wrong first neighbours": {
+            "query mistaken by q": (~right["q"])[wrong].astype(np.float64),
+            "item mistaken by g": (~right["g"][first])[wrong].astype(np.float64),
+        },
+    }
+    return {
+        name: {
+            "metrics": {metric: float(values.mean()) for metric, values in columns.items()},
+            "ci": {metric: mean_interval(values) for metric, values in columns.items()},
+        }
+        for name, columns in rows.items()
+    }
+
+
+def result_rows(evaluation: Evaluation, seed: int, mistakes: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of results/fashion-mnist.json."""
     shared = {
         "data": evaluation.data,
@@ -89,10 +131,10 @@ def result_rows(evaluation: Evaluation, seed: int) -> list[dict[str, Any]]:
         "metrics": verdict.retention,
         "ci": {metric: value["ci"] for metric, value in differences.get("retention", {}).items()},
     }
-    return [*matrix, retention]
+    return [*matrix, retention, *({"name": name, **shared, **row} for name, row in mistakes.items())]
 
 
-def as_markdown(found: dict[int, Evaluation]) -> str:
+def as_markdown(found: dict[int, Evaluation], mistakes: dict[int, dict[str, dict[str, Any]]]) -> str:
     """The table for people: mean over seeds with the range, and each seed's verdict."""
     first = next(iter(found.values()))
     costs = first.encoders
@@ -100,7 +142,7 @@ def as_markdown(found: dict[int, Evaluation]) -> str:
     lines = [
         "# FashionMNIST: the released example",
         "",
-        f"`{COMMAND}` on {first.n_queries:,} test images, leave-one-out; {len(found)} seeds of the query encoder and "
+        f"`{COMMAND}` on {first.n_queries:,} test images, leave-one-out; {len(found)} seed(s) of the query encoder and "
         "the free encoder, one gallery encoder (float32). Mean over seeds, in brackets smallest and largest.",
         "",
         f"| | {' | '.join(METRICS)} |",
@@ -118,6 +160,8 @@ def as_markdown(found: dict[int, Evaluation]) -> str:
         f"{light.params:,} parameters against {heavy.params:,} ({heavy.params / light.params:.0f} times fewer), an "
         f"ONNX file of {light.bytes:,} bytes against {heavy.bytes:,}, {light.latency_ms:.2f} ms against "
         f"{heavy.latency_ms:.1f} ms on one thread.",
+        "",
+        _mistakes_in_words(list(mistakes.values())),
         "",
         "| seed | compatible by map, p@1 | useful by map, p@1 | nfr@1 | pfr@1 |",
         "| --- | --- | --- | --- | --- |",
@@ -162,6 +206,18 @@ def release(runs: Path, zoo: Path, evaluation: Evaluation, images: ImageSet) -> 
     }
     _add_numbers(light, compatibility=compatibility)
     _add_numbers(free, baseline={**record, "metrics": _row(evaluation, "baseline").metrics, "command": COMMAND})
+
+
+def _mistakes_in_words(mistakes: Sequence[dict[str, dict[str, Any]]]) -> str:
+    def told(row: str, metric: str) -> str:
+        return _over_seeds([seed[row]["metrics"][metric] for seed in mistakes])
+
+    return (
+        f"Through the space's classifier q names the class of {told('class by W', 'q')} of the images and g of "
+        f"{told('class by W', 'g')}. Of the wrong first neighbours of M(q,g), "
+        f"{told('wrong first neighbours', 'query mistaken by q')} have a query that q mistakes, and "
+        f"{told('wrong first neighbours', 'item mistaken by g')} an item that g mistakes."
+    )
 
 
 def _add_numbers(folder: Path, **numbers: Any) -> None:
