@@ -32,7 +32,7 @@ from hetsearch.runtime.threads import available_threads
 
 DATA = "fashion-mnist"
 EPOCHS = 10  # of the query encoder and of the free encoder: about two minutes each on two cores
-REGRESS = 20_000  # images that the gallery encoder embeds as regression targets: half a minute; all 55,000 take two
+REGRESS = 20_000  # images that the gallery encoder embeds as targets; all 55,000 take nearly three times as long
 SHOWN = (11, 42, 197)  # test images that are searched with, for the eye
 
 
