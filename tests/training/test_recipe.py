@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from hetsearch.bundle import read_card
 from hetsearch.config import load_config, validate
 from hetsearch.errors import ConfigError
 from hetsearch.models.network import ARCHITECTURES
@@ -28,6 +29,13 @@ def test_every_recipe_in_the_repository_can_be_read(path: Path) -> None:
     validate(arguments, recipe.encoder.arguments, where=str(path))
     # What a bundle records, and the quickstart trains by, is the same recipe again.
     assert validate(Recipe, recipe.model_dump(mode="json"), where="the card") == recipe
+
+
+@pytest.mark.parametrize("name", ["gallery", "query", "free"])
+def test_the_released_encoders_were_trained_by_these_recipes(name: str) -> None:
+    recorded = read_card(ROOT / "zoo" / "fashion-mnist" / f"{name}-encoder").training["recipe"]
+    config = ROOT / "configs" / "fashion-mnist" / f"{name}.yaml"
+    assert validate(Recipe, recorded, where="the card") == load_config(Recipe, config)
 
 
 @pytest.mark.parametrize(
