@@ -6,6 +6,7 @@ error of ours. Every call may be repeated without harm, since rows are upserted 
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
@@ -158,12 +159,24 @@ def connect(uri: str) -> Database:
         return database
 
 
+def let_go() -> None:
+    """Close what nobody uses any more, now and not some time.
+
+    pymilvus raises errors from themselves, also those that it catches. Such a ring holds the frames that it came
+    through, and these a connection; for a file that means its lock.
+    """
+    gc.collect()
+
+
 def _open_file(path: str) -> None:
     """Start what serves a file inside this process; pymilvus would not say why it cannot be done."""
     milvus_lite = load_lite()
-    if milvus_lite.server_manager_instance.start_and_get_uri(path) is not None:
-        _SERVED[path] += 1
-        return
+    for again in (True, False):
+        if milvus_lite.server_manager_instance.start_and_get_uri(path) is not None:
+            _SERVED[path] += 1
+            return
+        if again:
+            let_go()
     try:
         milvus_lite.MilvusLite(path).close()
     except milvus_lite.DataDirLockedError:

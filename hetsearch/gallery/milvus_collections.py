@@ -7,7 +7,7 @@ process in at a time, and so a job can write the next generation while another p
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ from urllib.parse import urlsplit
 
 from hetsearch.errors import DamagedArtifact, HetsearchError, UsageError
 from hetsearch.gallery.card import CARD, GalleryCard, Superseded
+from hetsearch.gallery.ids import Ids
 from hetsearch.gallery.manifest import generation_name
-from hetsearch.gallery.milvus_client import FILE, TOKEN, Database, NotThere, connect, load_lite, load_pymilvus
+from hetsearch.gallery.milvus_client import FILE, TOKEN, Database, NotThere, connect, let_go, load_lite, load_pymilvus
 from hetsearch.gallery.milvus_index import MilvusIndex
 from hetsearch.gallery.milvus_store import ID, TEXTS, MilvusStore, read_properties
+from hetsearch.gallery.shards import Columns
 from hetsearch.gallery.tables import arrow
+from hetsearch.space import Vectors
 
 DATABASE = "milvus" + FILE  # in the gallery's folder: milvus-lite keeps a folder under this name
 NAME = "gallery"  # of the alias there
@@ -124,7 +127,22 @@ class MilvusCollections:
             UsageError: somebody else's collection has its name.
             HetsearchError: Milvus refuses, or does not hold what it was given.
         """
-        address = self._address(card)
+        address = self._filled(card, fill)
+        let_go()
+        return str(address)
+
+    def settle(self, card: GalleryCard) -> None:
+        """Point the alias at the present generation's collection, and drop those of other generations.
+
+        Raises:
+            Unreachable: the server does not answer.
+        """
+        self._led(Address.parse(card.index))
+        let_go()
+
+    def _filled(self, card: GalleryCard, fill: Callable[[MilvusStore], None]) -> Address:
+        uri = self._server or generation_name(DATABASE, card.generation)
+        address = Address(uri, f"{self._name}_{card.generation:05d}")
         database = address.connect(self._out)
         _drop_left(database, address.name, card)
         store = MilvusStore.create(database, address.name, card)
@@ -137,26 +155,16 @@ class MilvusCollections:
                 expected=f"{card.count:,}",
                 hint="Does another job write into it?",
             )
-        return str(address)
+        return address
 
-    def settle(self, card: GalleryCard) -> None:
-        """Point the alias at the present generation's collection, and drop those of other generations.
-
-        Raises:
-            Unreachable: the server does not answer.
-        """
-        address = Address.parse(card.index)
+    def _led(self, address: Address) -> None:
         database = address.connect(self._out)
-        if _target(database, self._name) != address.name:
-            how = "alter_alias" if _target(database, self._name) else "create_alias"
-            database.call(how, address.name, self._name)
+        target = _target(database, self._name)
+        if target != address.name and database.call("has_collection", address.name):
+            database.call("alter_alias" if target else "create_alias", address.name, self._name)
         for name in database.call("list_collections"):
             if name != address.name and _generation(name, self._name) and _is_ours(database, name):
                 database.call("drop_collection", name)
-
-    def _address(self, card: GalleryCard) -> Address:
-        uri = self._server or generation_name(DATABASE, card.generation)
-        return Address(uri, f"{self._name}_{card.generation:05d}")
 
 
 def load_milvus_store(out: Path, card: GalleryCard) -> MilvusStore:
@@ -171,6 +179,11 @@ def load_milvus_store(out: Path, card: GalleryCard) -> MilvusStore:
     if not address.remote and not (out / address.uri).is_dir():
         raise Superseded(f"'{out}' is not whole", observed=f"no {address.uri}", expected=address.uri)
     return MilvusStore.open(address.connect(out), address.name, card)
+
+
+def iter_milvus_rows(out: Path, card: GalleryCard) -> Iterator[tuple[Ids, Vectors, Columns]]:
+    """All rows of a gallery's collection, in no order: ids, vectors, and what is known of the items."""
+    return load_milvus_store(out, card).rows()
 
 
 def open_collection(address: str) -> tuple[GalleryCard, MilvusStore, Any]:

@@ -152,7 +152,9 @@ class MilvusStore:
         """Make what was added last, build the index, and make it ready to be searched."""
         self._database.call("flush", self._name, timeout=None)
         index = load_pymilvus().MilvusClient.prepare_index_params()
-        index.add_index(VECTOR, index_type=self._index.kind, metric_type=METRIC, params=self._index.build)
+        # pymilvus would send the parameters one by one, and milvus-lite silently takes them in one piece only.
+        whole = {"params": self._index.build}
+        index.add_index(VECTOR, index_type=self._index.kind, metric_type=METRIC, params=whole)
         self._database.call("create_index", self._name, index, timeout=None)
         self._database.call("load_collection", self._name, timeout=None)
 
@@ -185,6 +187,13 @@ class MilvusStore:
                 best = np.argsort(-exact, kind="stable")
                 ids[row, : len(hits)], scores[row, : len(hits)] = found[best], exact[best]
         return ids, scores
+
+    def rows(self) -> Iterator[tuple[Ids, Vectors, Columns]]:
+        """All rows, a page at a time, in no order: ids, vectors, and what is known of the items."""
+        for page in self.pages([ID, VECTOR, *TEXTS]):
+            ids = np.array([row[ID] for row in page], dtype=np.int64)
+            vectors = np.array([row[VECTOR] for row in page], dtype=np.float32)
+            yield ids, vectors, {name: [row.get(name) for row in page] for name in TEXTS}
 
     def pages(self, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
         """Some columns of all rows, page by page, in no order."""

@@ -6,7 +6,7 @@ collection of a database (Milvus). ``index`` in ``gallery.json`` is its address.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,11 +18,12 @@ from hetsearch.errors import UsageError, nearest
 from hetsearch.gallery.card import GalleryCard
 from hetsearch.gallery.faiss_folder import FaissFolder, load_faiss_store
 from hetsearch.gallery.ids import Ids
-from hetsearch.gallery.milvus_collections import MilvusCollections, load_milvus_store
+from hetsearch.gallery.milvus_collections import MilvusCollections, iter_milvus_rows, load_milvus_store
 from hetsearch.gallery.shards import Columns
 from hetsearch.space import Vectors
 
 Scores = NDArray[np.float64]
+Rows = tuple[Ids, Vectors, Columns]  # of a store: n ids, (n, dim) vectors, and what is known of the items
 
 
 class GalleryStore(Protocol):
@@ -91,16 +92,18 @@ class StoreKind:
         backend: folder of a gallery, and the URI of a database or the address of a store → where its stores live.
         alterable: whether the next generation's store is made of the present one; else it is filled anew, and what is
             known of the items as well.
+        rows: folder and card of a gallery → all rows, where no checksum of ours covers them.
     """
 
     load: Callable[[Path, GalleryCard], GalleryStore]
     backend: Callable[[Path, str | None], StoreBackend]
     alterable: bool
+    rows: Callable[[Path, GalleryCard], Iterator[Rows]] | None = None
 
 
 STORES = {
-    "faiss": StoreKind(load=load_faiss_store, backend=FaissFolder, alterable=True),
-    "milvus": StoreKind(load=load_milvus_store, backend=MilvusCollections, alterable=False),
+    "faiss": StoreKind(load_faiss_store, FaissFolder, alterable=True),
+    "milvus": StoreKind(load_milvus_store, MilvusCollections, alterable=False, rows=iter_milvus_rows),
 }
 
 
