@@ -25,7 +25,7 @@ from hetsearch.gallery.tables import arrow
 from hetsearch.space import Vectors
 
 DATABASE = "milvus" + FILE  # in the gallery's folder: milvus-lite keeps a folder under this name
-NAME = "gallery"  # of the alias there
+NAME = "gallery"  # of its collection, but for the generation
 
 _FILE = re.compile(rf"milvus(?:-\d{{5,}})?{re.escape(FILE)}")
 _NUMBER = re.compile(r"_\d{5,}$")  # behind the name of a gallery: the generation
@@ -97,7 +97,7 @@ class MilvusCollections:
         given = Address.parse(address or f"{DATABASE}/{NAME}")
         self._out = out
         self._server = given.uri if given.remote else None
-        self._name = _NUMBER.sub("", given.name)
+        self._given, self._name = given.name, _NUMBER.sub("", given.name)
 
     def plan(self, dim: int, factory: str, count: int) -> MilvusIndex:
         """The index that there would be.
@@ -112,11 +112,8 @@ class MilvusCollections:
             load_lite()
             return index
         database = connect(self._server)
-        if not (self._out / CARD).exists() and database.call("has_collection", self._name):
-            raise UsageError(
-                f"the Milvus at '{self._server}' has a '{self._name}' already",
-                hint="Give the gallery another name in --uri, or drop that collection and its alias in Milvus.",
-            )
+        if not (self._out / CARD).exists():
+            self._require_free(database)
         return replace(index, here=False)
 
     def write(self, card: GalleryCard, present: GalleryCard | None, fill: Callable[[MilvusStore], None]) -> str:
@@ -134,11 +131,31 @@ class MilvusCollections:
     def settle(self, card: GalleryCard) -> None:
         """Point the alias at the present generation's collection, and drop those of other generations.
 
+        A file needs neither: readers find it by ``gallery.json``, the folder is swept, and one of them may hold it.
+
         Raises:
             Unreachable: the server does not answer.
         """
-        self._led(Address.parse(card.index))
-        let_go()
+        if self._server is None:
+            return
+        present = Address.parse(card.index).name
+        database = connect(self._server)
+        target = _target(database, self._name)
+        if target != present and database.call("has_collection", present):
+            database.call("alter_alias" if target else "create_alias", present, self._name)
+        for name in database.call("list_collections"):
+            if name != present and _generation(name, self._name) and _is_ours(database, name):
+                database.call("drop_collection", name)
+
+    def _require_free(self, database: Database) -> None:
+        other = "Give the gallery another name in --uri"
+        if self._given != self._name:
+            raise UsageError(f"'{self._given}' ends like a generation of '{self._name}'", hint=f"{other}.")
+        if database.call("has_collection", self._name):
+            raise UsageError(
+                f"the Milvus at '{database.uri}' has a '{self._name}' already",
+                hint=f"{other}, or drop that collection and its alias in Milvus.",
+            )
 
     def _filled(self, card: GalleryCard, fill: Callable[[MilvusStore], None]) -> Address:
         uri = self._server or generation_name(DATABASE, card.generation)
@@ -156,15 +173,6 @@ class MilvusCollections:
                 hint="Does another job write into it?",
             )
         return address
-
-    def _led(self, address: Address) -> None:
-        database = address.connect(self._out)
-        target = _target(database, self._name)
-        if target != address.name and database.call("has_collection", address.name):
-            database.call("alter_alias" if target else "create_alias", address.name, self._name)
-        for name in database.call("list_collections"):
-            if name != address.name and _generation(name, self._name) and _is_ours(database, name):
-                database.call("drop_collection", name)
 
 
 def load_milvus_store(out: Path, card: GalleryCard) -> MilvusStore:

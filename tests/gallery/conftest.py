@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,17 +39,6 @@ def built(tmp_path_factory: pytest.TempPathFactory, encoder: OnnxEncoder, images
 @pytest.fixture
 def copy(built: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(built, tmp_path / "copy"))
-
-
-@pytest.fixture(scope="session")
-def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """milvus-lite's own server, on the loopback address."""
-    pytest.importorskip("pymilvus")
-    module = pytest.importorskip("milvus_lite.adapter.grpc.server")
-    server, database, port = module.start_server_in_thread(str(tmp_path_factory.mktemp("milvus") / "data"), port=0)
-    yield f"http://127.0.0.1:{port}"
-    server.stop(grace=0)
-    database.close()
 
 
 _NUMBERS = itertools.count()

@@ -179,6 +179,11 @@ def test_a_name_that_is_taken_is_refused_before_the_job(
     assert (scripted.calls, (tmp_path / "h").exists()) == (0, False)
 
 
+def test_a_name_like_that_of_a_generation(encoder: OnnxEncoder, some: ImageSet, address: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"_00001' ends like a generation of 'test\d+'\. Give the gallery another"):
+        build_gallery(encoder, some, tmp_path / "g", store="milvus", uri=f"{address}_00001", progress=False)
+
+
 def test_a_collection_that_is_not_ours_is_left_alone(
     gallery: Path, address: str, encoder: OnnxEncoder, some: ImageSet
 ) -> None:
