@@ -125,7 +125,8 @@ class MilvusCollections:
             HetsearchError: Milvus refuses, or does not hold what it was given.
         """
         address = self._filled(card, fill)
-        let_go()
+        if self._server is None:
+            let_go()
         return str(address)
 
     def settle(self, card: GalleryCard) -> None:
