@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +81,17 @@ def fashion_folder(tmp_path_factory: pytest.TempPathFactory, fashion_test: Label
 def fashion_train_folder(tmp_path_factory: pytest.TempPathFactory, fashion_train: Labelled) -> Path:
     """400 real training images as PNG files in class sub-folders, 40 a class."""
     return _save(tmp_path_factory.mktemp("images") / "train", *fashion_train, 40)
+
+
+@pytest.fixture(scope="session")
+def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """milvus-lite's own server, on the loopback address."""
+    pytest.importorskip("pymilvus")
+    module = pytest.importorskip("milvus_lite.adapter.grpc.server")
+    server, database, port = module.start_server_in_thread(str(tmp_path_factory.mktemp("milvus") / "data"), port=0)
+    yield f"http://127.0.0.1:{port}"
+    server.stop(grace=0)
+    database.close()
 
 
 def _images(

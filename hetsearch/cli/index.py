@@ -30,7 +30,10 @@ def build(
     encoder: Annotated[Path, Parameter(help="Encoder bundle that makes the vectors.")],
     images: Annotated[str, Parameter(help="A folder, a CSV or Parquet manifest, or NAME:SPLIT.")],
     out: Annotated[Path, Parameter(help="Folder of the gallery.")],
-    store: Annotated[str, Parameter(help="Kind of store.")] = "faiss",
+    store: Annotated[str, Parameter(help="Kind of store: faiss, or milvus.")] = "faiss",
+    uri: Annotated[
+        str | None, Parameter(help="With milvus: http://HOST:PORT/NAME; default: a file in the gallery's folder.")
+    ] = None,
     factory: Annotated[str, Parameter(help="FAISS index, e.g. Flat (exact), HNSW32, IVF256,Flat.")] = "Flat",
     limit: Annotated[int | None, Parameter(help="Take only the first so many images.")] = None,
     on_error: Annotated[
@@ -57,7 +60,8 @@ def build(
     with _warnings_said():
         job = (_loaded(encoder, threads), _opened(images), out)
         what: Any = {
-            "store": store, "factory": factory, "limit": limit, "shard_rows": shard_rows, "workers": workers
+            "store": store, "uri": uri, "factory": factory, "limit": limit, "shard_rows": shard_rows,
+            "workers": workers,
         }  # fmt: skip
         if dry_run:
             return _show_estimate(plan_gallery(*job, **what), json)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def search(
     *images: Annotated[str, Parameter(help="Pictures to search with.")],
-    gallery: Annotated[Path, Parameter(help="Folder of a gallery, as 'hetsearch index build' makes it.")],
+    gallery: Annotated[str, Parameter(help="Folder of a gallery, or http://HOST:PORT/NAME on a Milvus server.")],
     encoder: Annotated[Path | None, Parameter(help="Query encoder bundle of the gallery's space.")] = None,
     k: Annotated[int, Parameter(name=["-k", "--k"], help="Hits a query.")] = 10,
     vectors: Annotated[Path | None, Parameter(help="Search with vectors: a .npy file of (n, dim).")] = None,
@@ -48,7 +48,7 @@ def search(
             {"query": key, "hits": [vars(hit) for hit in hits]}
             for key, hits in zip(query.keys, found, strict=True)
         ]
-        document = {"gallery": str(gallery), "space": query.space, "k": k, "queries": queries}
+        document = {"gallery": gallery, "space": query.space, "k": k, "queries": queries}
         emit(dump_json({**document, "failures": [vars(failure) for failure in failures]}).rstrip())
     else:
         emit("\n\n".join(_text(key, hits) for key, hits in zip(query.keys, found, strict=True)))

@@ -22,12 +22,12 @@ from hetsearch.gallery.embed import Embedding, OnError, Say, embed, silent
 from hetsearch.gallery.estimate import Estimate, estimate, measure, require_room
 from hetsearch.gallery.folder import exclusive, require_ours, sweep
 from hetsearch.gallery.gallery import open_gallery
-from hetsearch.gallery.generation import needed, write_generation
+from hetsearch.gallery.generation import settle, write_generation
 from hetsearch.gallery.ids import listing_hash, stable_ids
 from hetsearch.gallery.manifest import MANIFEST, Manifest, Plan, read_manifest, weights_of, write_manifest
 from hetsearch.gallery.report import BuildReport, folder_bytes
 from hetsearch.gallery.shards import read_failures, shard_name
-from hetsearch.gallery.store import LiveStore, store_kind
+from hetsearch.gallery.store import StorePlan, store_kind
 from hetsearch.gallery.tables import arrow
 from hetsearch.runtime.encoder import Encoder
 from hetsearch.space import require_space
@@ -43,6 +43,7 @@ class _Job:
     out: Path
     manifest: Manifest
     store: str
+    uri: str | None
     factory: str
     workers: int
 
@@ -57,6 +58,7 @@ def build_gallery(
     out: str | Path,
     *,
     store: str = "faiss",
+    uri: str | None = None,
     factory: str = "Flat",
     limit: int | None = None,
     on_error: OnError = "skip",
@@ -76,7 +78,8 @@ def build_gallery(
         encoder: makes the vectors.
         images: what to embed.
         out: the folder of the gallery.
-        store: kind of store.
+        store: kind of store: ``faiss``, a file, or ``milvus``, a database.
+        uri: what the gallery is to be called on a Milvus server, ``http://HOST:PORT/NAME``; None keeps it in a file.
         factory: FAISS's description of the index; ``Flat`` is exact.
         limit: take only the first so many images.
         on_error: ``skip`` records an image that cannot be read, ``fail`` stops at it.
@@ -99,7 +102,8 @@ def build_gallery(
         HetsearchError: a worker process died, or the index cannot be written.
     """
     begin = time.perf_counter()
-    job, empty = _job(encoder, _chosen(images, limit), Path(out), store, factory, shard_rows, batch_size, workers)
+    begun = (encoder, _chosen(images, limit), Path(out), store, uri, factory, shard_rows, batch_size, workers)
+    job, planned = _job(*begun)
     _require_least("max_errors", max_errors, 0)
     if (job.out / CARD).exists():
         return _done_before(job, begin)
@@ -108,9 +112,9 @@ def build_gallery(
     make_folder(job.out)
     with exclusive(job.out):
         job = _resumed(job)
-        require_room(_estimate(job, empty))
+        require_room(_estimate(job, planned))
         job.folder.mkdir(exist_ok=True)
-        sweep(job.out, needed(job.out))
+        settle(job.out)
         if not (job.folder / MANIFEST).exists():
             write_manifest(job.folder, job.manifest)
         plan = (encoder, job.images, job.folder, job.manifest)
@@ -132,6 +136,7 @@ def plan_gallery(
     out: str | Path,
     *,
     store: str = "faiss",
+    uri: str | None = None,
     factory: str = "Flat",
     limit: int | None = None,
     shard_rows: int = SHARD_ROWS,
@@ -143,12 +148,13 @@ def plan_gallery(
     The arguments and errors are those of :func:`build_gallery`; that the disk has no room is no error here but
     :attr:`Estimate.fits`.
     """
-    job, empty = _job(encoder, _chosen(images, limit), Path(out), store, factory, shard_rows, batch_size, workers)
+    begun = (encoder, _chosen(images, limit), Path(out), store, uri, factory, shard_rows, batch_size, workers)
+    job, planned = _job(*begun)
     if (job.out / CARD).exists():
         _require_same(job, read_card(job.out))
-        return replace(_estimate(job, empty), images=0, shards=0, shard_bytes=0, index_bytes=0, item_bytes=0)
+        return replace(_estimate(job, planned), images=0, shards=0, shard_bytes=0, index_bytes=0, item_bytes=0)
     require_ours(job.out)
-    expected = _estimate(_resumed(job), empty)
+    expected = _estimate(_resumed(job), planned)
     return replace(expected, images_per_second=measure(encoder, job.images, job.workers))
 
 
@@ -169,12 +175,13 @@ def _job(
     images: ImageSet,
     out: Path,
     store: str,
+    uri: str | None,
     factory: str,
     shard_rows: int,
     batch_size: int,
     workers: int | None,
-) -> tuple[_Job, LiveStore]:
-    """The job, and the empty store that refuses at once what cannot be built."""
+) -> tuple[_Job, StorePlan]:
+    """The job, and the store that it is to make; refuses at once what cannot be built."""
     arrow()
     for name, value, least in (("shard_rows", shard_rows, 1), ("batch_size", batch_size, 1), ("workers", workers, 0)):
         _require_least(name, value, least)
@@ -187,10 +194,10 @@ def _job(
     )
     manifest = Manifest(space=encoder.space, encoder=encoder.name, dim=encoder.dim, images=images.name, plan=plan)
     number = default_workers(images) if workers is None else workers
-    job = _Job(encoder, images, out, manifest, store, factory, number)
+    job = _Job(encoder, images, out, manifest, store, uri, factory, number)
     if (out / CARD).exists():
         _require_same(job, read_card(out))
-    return job, store_kind(store).create(encoder.dim, factory, len(images))
+    return job, store_kind(store).backend(out, uri).plan(encoder.dim, factory, len(images))
 
 
 def _resumed(job: _Job) -> _Job:
@@ -216,10 +223,10 @@ def _resumed(job: _Job) -> _Job:
     return replace(job, manifest=manifest)
 
 
-def _estimate(job: _Job, empty: LiveStore) -> Estimate:
+def _estimate(job: _Job, planned: StorePlan) -> Estimate:
     plan = job.manifest.plan
     there = sum((job.folder / shard_name(number)).exists() for number in range(plan.shards))
-    return estimate(job.out, job.images, job.encoder, empty, plan, workers=job.workers, there=there)
+    return estimate(job.out, job.images, job.encoder, planned, plan, workers=job.workers, there=there)
 
 
 def _nothing_read(job: _Job, failures: tuple[Failure, ...]) -> DataError:
@@ -247,6 +254,8 @@ def _require_same(job: _Job, card: GalleryCard) -> None:
 def _done_before(job: _Job, begin: float) -> BuildReport:
     card = read_card(job.out)
     open_gallery(job.out)
+    with exclusive(job.out):
+        settle(job.out)  # a job that was killed at its very end has not led the readers of a database here
     if os.path.abspath(card.images) != os.path.abspath(job.images.name):
         warnings.warn(
             f"the gallery '{job.out}' was built from '{card.images}'; '{job.images.name}' has the same keys and is "
@@ -261,6 +270,8 @@ def _done_before(job: _Job, begin: float) -> BuildReport:
                 f"ignored. Choose another --out for it",
                 stacklevel=3,
             )
+    if job.uri is not None and not card.index.startswith(job.uri):
+        warnings.warn(f"the gallery '{job.out}' is finished at '{card.index}'; '{job.uri}' is ignored", stacklevel=3)
     failures = read_failures(job.folder, card.generation)
     return replace(_report(job, card, failures, begin), done_before=True)
 
@@ -274,7 +285,7 @@ def _card(job: _Job) -> GalleryCard:
         store=job.store,
         factory=job.factory,
         count=0,
-        index="",
+        index=job.uri or "",
         images=job.images.name,
         listing=job.manifest.plan.listing,
     )

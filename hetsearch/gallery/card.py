@@ -21,6 +21,10 @@ ITEMS = "items.parquet"
 EMBEDDINGS = "embeddings"
 
 
+class Superseded(DamagedArtifact):
+    """What a card names is not there, perhaps because a job has switched to the next generation since."""
+
+
 class GalleryCard(BaseModel):
     """A gallery: whose vectors, in which store, how many, from which images."""
 

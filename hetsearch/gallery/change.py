@@ -14,12 +14,11 @@ from hetsearch.errors import UsageError
 from hetsearch.gallery.card import EMBEDDINGS, GalleryCard, read_card
 from hetsearch.gallery.diff import Known
 from hetsearch.gallery.embed import Say, describe, silent
-from hetsearch.gallery.folder import sweep
-from hetsearch.gallery.generation import NO_IDS, IndexChange, needed, write_generation
+from hetsearch.gallery.generation import NO_IDS, IndexChange, settle, write_generation
 from hetsearch.gallery.ids import Ids, hash_keys
 from hetsearch.gallery.manifest import MANIFEST, Manifest, ShardEntry, generation_name
 from hetsearch.gallery.shards import Contents, Rows, Shard, ShardSet, open_shards, read_shard, write_shard
-from hetsearch.gallery.store import store_kind
+from hetsearch.gallery.store import store_backend
 from hetsearch.space import Vectors
 
 
@@ -67,7 +66,7 @@ class Live:
         if self.pending.exists():
             say("what an unfinished job left is dropped: it was another one")
             self.pending.unlink()
-        sweep(self.out, needed(self.out))
+        settle(self.out)
 
 
 @dataclass(frozen=True)
@@ -93,17 +92,18 @@ class Change:
     rebuild: bool = False
 
 
-def require_removable(card: GalleryCard, lost: int) -> None:
+def require_removable(live: Live, lost: int) -> None:
     """Refuse, before anything is done, what the index cannot do.
 
     Args:
-        card: of the gallery.
+        live: the gallery.
         lost: vectors that are to be removed or replaced.
 
     Raises:
         UsageError: there are such vectors, and this kind of index cannot remove any.
     """
-    if lost and not store_kind(card.store).create(card.dim, card.factory, card.count).removable:
+    card = live.card
+    if lost and not store_backend(live.out, card).plan(card.dim, card.factory, card.count).removable:
         raise UsageError(
             f"an index of '{card.factory}' cannot remove vectors",
             observed=f"{lost:,} to remove or replace",
@@ -139,7 +139,7 @@ def commit(live: Live, change: Change) -> GalleryCard:
         }
     )  # fmt: skip
     added = frozenset(entry.file for entry in change.added if entry.rows)
-    index = None if change.rebuild else IndexChange(live.card, removed, added)
+    index = None if change.rebuild else IndexChange(live.card, removed, added, bool(change.described))
     return write_generation(live.out, card, shards.manifest, dead=dead, failures=change.failures, change=index)
 
 

@@ -16,7 +16,7 @@ from hetsearch.gallery.decode import iter_decoded
 from hetsearch.gallery.embed import source_path
 from hetsearch.gallery.manifest import Plan
 from hetsearch.gallery.shards import DIGEST
-from hetsearch.gallery.store import LiveStore
+from hetsearch.gallery.store import StorePlan
 from hetsearch.runtime.encoder import Encoder
 
 SAMPLE = 1000  # keys whose length is measured
@@ -82,7 +82,7 @@ def estimate(
     out: Path,
     images: ImageSet,
     encoder: Encoder,
-    store: LiveStore,
+    store: StorePlan,
     plan: Plan,
     *,
     workers: int,
@@ -96,7 +96,7 @@ def estimate(
         out: the folder of the gallery; it need not exist.
         images: what is to be embedded.
         encoder: makes the vectors.
-        store: an empty one, of the kind that is to be built.
+        store: that is to be built.
         plan: of the job.
         workers: processes that decode.
         items: that the gallery will have; default: the images.

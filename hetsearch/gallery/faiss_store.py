@@ -23,6 +23,7 @@ from hetsearch.errors import DamagedArtifact, DataError, HetsearchError, UsageEr
 from hetsearch.files import atomic_path
 from hetsearch.gallery.faiss_kinds import inverted, load_faiss, reserve, stored_bytes, tune
 from hetsearch.gallery.ids import Ids, IdSet
+from hetsearch.gallery.shards import Columns
 from hetsearch.space import Vectors, check_vectors
 
 INDEX = "index.faiss"
@@ -153,12 +154,13 @@ class FaissStore:
                 stacklevel=4,  # whoever called build_gallery
             )
 
-    def add(self, ids: Ids, vectors: Vectors) -> None:
+    def add(self, ids: Ids, vectors: Vectors, items: Columns | None = None) -> None:
         """Add vectors under their stable ids.
 
         Args:
             ids: ``(n,)``, not negative, unique, none of them there already.
             vectors: ``(n, dim)``, float32, unit rows.
+            items: what else is known of the rows; an index has no place for it.
 
         Raises:
             DataError: a guard refuses.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from hetsearch.errors import UsageError
 from hetsearch.gallery.card import CARD, EMBEDDINGS, ITEMS
 from hetsearch.gallery.faiss_store import INDEX
 from hetsearch.gallery.manifest import MANIFEST
+from hetsearch.gallery.milvus_collections import DATABASE
 from hetsearch.gallery.shards import FAILURES, TOMBSTONES
 
 _TEMPORARY = r"\.(?:{names})\.\d+\.[0-9a-f]{{8}}\.tmp"  # as hetsearch.files names them
@@ -64,7 +66,7 @@ def require_ours(out: Path) -> None:
 
 
 def sweep(out: Path, keep: frozenset[str]) -> None:
-    """Remove what jobs left in the folder of a gallery: temporary files, and files of other generations.
+    """Remove what jobs left in the folder of a gallery: temporary files, and what belongs to other generations.
 
     Args:
         out: the folder.
@@ -72,13 +74,20 @@ def sweep(out: Path, keep: frozenset[str]) -> None:
     """
     for path, ours in _entries(out):
         if ours and path.relative_to(out).as_posix() not in keep:
-            path.unlink()
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _entries(out: Path) -> list[tuple[Path, bool]]:
     """What lies in the folder and in its folder of embeddings, and whether a job wrote it."""
     inner = out / EMBEDDINGS
-    found = [(path, _written(path, (CARD, INDEX, ITEMS))) for path in out.iterdir() if path != inner]
+    found = [
+        (path, _is(path, DATABASE) if path.is_dir() else _written(path, (CARD, INDEX, ITEMS)))
+        for path in out.iterdir()
+        if path != inner
+    ]
     if inner.is_dir():
         found += [(path, _written(path, (MANIFEST, FAILURES, TOMBSTONES), _SHARD)) for path in inner.iterdir()]
     elif inner.exists():
@@ -87,7 +96,16 @@ def _entries(out: Path) -> list[tuple[Path, bool]]:
 
 
 def _written(path: Path, names: tuple[str, ...], *patterns: str) -> bool:
-    stems = [name.partition(".") for name in names]
-    known = [rf"{re.escape(stem)}(?:-\d{{5,}})?\.{suffix}" for stem, _, suffix in stems]
+    known = [_generations(name) for name in names]
     either = "|".join([*known, *patterns])
     return path.is_file() and re.fullmatch(f"{either}|{_TEMPORARY.format(names=either)}", path.name) is not None
+
+
+def _is(path: Path, name: str) -> bool:
+    return re.fullmatch(_generations(name), path.name) is not None
+
+
+def _generations(name: str) -> str:
+    """A pattern for what a file is called in any generation."""
+    stem, _, suffix = name.partition(".")
+    return rf"{re.escape(stem)}(?:-\d{{5,}})?\.{suffix}"

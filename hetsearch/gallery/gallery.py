@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 
 from hetsearch.errors import DamagedArtifact, DataError, UsageError
 from hetsearch.files import verify_checksums
-from hetsearch.gallery.card import GalleryCard, read_card
+from hetsearch.gallery.card import GalleryCard, Superseded, read_card
 from hetsearch.gallery.ids import Ids, stable_ids
+from hetsearch.gallery.milvus_collections import open_collection
 from hetsearch.gallery.store import GalleryStore, Scores, store_kind
 from hetsearch.gallery.tables import read_table
 from hetsearch.space import Embeddings, Vectors, check_vectors, require_space
@@ -49,10 +51,13 @@ class Gallery:
         items: the table of items (Arrow): ``key``, ``id``, and what is known of label, group, domain, path.
     """
 
-    def __init__(self, card: GalleryCard, store: GalleryStore, items: Any, ids: Ids) -> None:
+    def __init__(
+        self, card: GalleryCard, store: GalleryStore, items: Any, ids: Ids, again: Callable[[], Gallery]
+    ) -> None:
         self.card = card
         self.items = items
         self._store = store
+        self._again = again  # opens the present generation
         self._order = np.argsort(ids)
         self._sorted_ids = ids[self._order]
 
@@ -87,13 +92,22 @@ class Gallery:
             SpaceMismatch: the query lies in another space.
             UsageError: ``k`` is below 1.
             DataError: the vectors are of another dimension, not finite or not of unit length.
+            DamagedArtifact: the collection of a database is gone, and no other generation has followed.
         """
+        here = copy.copy(self)  # one generation to the end, where another thread goes on to the next one meanwhile
+        try:
+            return here._search(query, k)
+        except Superseded:
+            self.__dict__ = vars(self._again())
+            return self.search(query, k)
+
+    def _search(self, query: Embeddings, k: int) -> list[list[Hit]]:
         require_space(query.space, self.space, what="the query and the gallery")
         if k < 1:
             raise UsageError("k is too small", observed=k, expected="1 or more")
         check_vectors(query.vectors, self.dim, what="the query's vectors")
         if k > len(self):
-            warnings.warn(f"k is {k}, but the gallery has {len(self)} items: all are given", stacklevel=2)
+            warnings.warn(f"k is {k}, but the gallery has {len(self)} items: all are given", stacklevel=3)
             k = len(self)
         if not len(query):
             return []
@@ -128,18 +142,23 @@ class Gallery:
 
 
 def open_gallery(path: str | Path, *, verify: bool = True) -> Gallery:
-    """Open the folder of a gallery.
+    """Open a gallery.
 
     Args:
-        path: the folder that holds ``gallery.json``.
+        path: the folder that holds ``gallery.json``; or, without the folder, what the gallery is called on a Milvus
+            server, ``http://HOST:PORT/NAME``: its items are then read from there.
         verify: compare the checksums of index and items; of an index above 1 GB only the size, which takes no time
             (``hetsearch index verify`` reads everything, the shards too).
 
     Raises:
         UsageError: no gallery, or an unfinished one.
         DamagedArtifact: a file was changed, or vectors and items do not belong together.
-        MissingExtra: faiss or pyarrow is not installed.
+        SpaceMismatch: the collection of a database is another space's.
+        MissingExtra: faiss, pyarrow or pymilvus is not installed.
+        HetsearchError: the database does not answer.
     """
+    if "://" in str(path):
+        return _open_address(str(path))
     folder = Path(path)
     card = read_card(folder)
     while True:
@@ -160,9 +179,16 @@ def _open(folder: Path, card: GalleryCard, verify: bool) -> Gallery:
         verify_checksums(folder, {name: card.files[name] for name in small})
     items = read_table(folder / card.items, {"key": "string", "id": "int64"})
     ids: Ids = items["id"].to_numpy()
-    store = store_kind(card.store).load(folder / card.index, card.dim)
+    store = store_kind(card.store).load(folder, card)
     _check_together(folder, card, items["key"].to_pylist(), ids, store)
-    return Gallery(card, store, items, ids)
+    return Gallery(card, store, items, ids, lambda: open_gallery(folder, verify=verify))
+
+
+def _open_address(address: str) -> Gallery:
+    card, store, items = open_collection(address)
+    ids: Ids = items["id"].to_numpy()
+    _check_together(address, card, items["key"].to_pylist(), ids, store)
+    return Gallery(card, store, items, ids, lambda: _open_address(address))
 
 
 def _check_sizes(folder: Path, card: GalleryCard) -> None:
@@ -180,11 +206,11 @@ def _check_sizes(folder: Path, card: GalleryCard) -> None:
 
 
 def _check_together(
-    folder: Path, card: GalleryCard, keys: Sequence[str], ids: Ids, store: GalleryStore
+    name: Path | str, card: GalleryCard, keys: Sequence[str], ids: Ids, store: GalleryStore
 ) -> None:
     if not len(store) == len(ids) == card.count:
         raise DamagedArtifact(
-            f"the gallery '{folder}' does not fit together",
+            f"the gallery '{name}' does not fit together",
             observed=f"{len(store)} vectors, {len(ids)} items",
             expected=f"{card.count} of both",
             hint="Build it again.",
@@ -192,11 +218,11 @@ def _check_together(
     try:
         derived = stable_ids(keys)
     except DataError as error:
-        raise DamagedArtifact(f"the items of '{folder}' are damaged", observed=str(error)) from None
+        raise DamagedArtifact(f"the items of '{name}' are damaged", observed=str(error)) from None
     stored = getattr(store, "ids", ids)  # a store that cannot list its ids is believed
     if not np.array_equal(derived, ids) or not np.array_equal(np.sort(stored), np.sort(ids)):
         raise DamagedArtifact(
-            f"the gallery '{folder}' does not fit together",
+            f"the gallery '{name}' does not fit together",
             observed="ids of items that are not those of their keys, or not those of the vectors",
             hint="Build it again.",
         )

@@ -29,7 +29,7 @@ from hetsearch.gallery.shards import (
     write_failures,
     write_tombstones,
 )
-from hetsearch.gallery.store import LiveStore, store_kind
+from hetsearch.gallery.store import LiveStore, store_backend, store_kind
 from hetsearch.gallery.tables import arrow, read_names, table_writer
 from hetsearch.space import Vectors
 
@@ -47,11 +47,13 @@ class IndexChange:
         present: the card of the present generation.
         removed: ids that go.
         added: names of the shards whose vectors come.
+        described: whether what is known of an item is another.
     """
 
     present: GalleryCard
     removed: Ids = field(default_factory=lambda: NO_IDS)
     added: frozenset[str] = frozenset()
+    described: bool = False
 
     @property
     def nothing(self) -> bool:
@@ -95,21 +97,34 @@ def write_generation(
     )
     write_manifest(folder, manifest, number)
     shards = ShardSet(folder, manifest, dead)
+    counts = {"count": manifest.rows, "failures": len(failures), "versions": _versions()}
+    card = card.model_copy(update=counts)
     index = _write_index(out, card, shards, change)
     write_items(out / card.items, shards)
+    # A collection is no file of the gallery's.
+    outer = [name for name in (index, card.items) if (out / name).is_file()]
     card = card.model_copy(
         update={
-            "count": manifest.rows,
-            "failures": len(failures),
             "index": index,
-            "versions": _versions(),
-            "files": _checksums(out, card.items, index, manifest, number),
-            "sizes": {name: (out / name).stat().st_size for name in (index, card.items)},
+            "files": _checksums(out, outer, manifest, number),
+            "sizes": {name: (out / name).stat().st_size for name in outer},
         }
     )
     write_card(out, card)
-    sweep(out, needed(out))
+    settle(out)
     return card
+
+
+def settle(out: Path) -> None:
+    """Remove what jobs left that the present generation does not need, and lead readers of a database to it.
+
+    Raises:
+        HetsearchError: the gallery's database does not answer.
+    """
+    sweep(out, needed(out))
+    if (out / CARD).exists():
+        card = read_card(out)
+        store_backend(out, card).settle(card)
 
 
 def needed(out: Path) -> frozenset[str]:
@@ -124,7 +139,7 @@ def needed(out: Path) -> frozenset[str]:
     if (out / CARD).exists():
         card = read_card(out)
         number = card.generation
-        kept |= {CARD, *card.files}
+        kept |= {CARD, *card.files, card.index.partition("/")[0]}  # of a database in the folder: its own folder
     pending = out / EMBEDDINGS / generation_name(MANIFEST, number + 1)
     if pending.exists():
         plan = read_manifest(pending.parent, number + 1).plan
@@ -134,19 +149,14 @@ def needed(out: Path) -> frozenset[str]:
 
 
 def _write_index(out: Path, card: GalleryCard, shards: ShardSet, change: IndexChange | None) -> str:
-    """Write the store's file, or keep the one there is; its name comes back."""
+    """Write the store, or keep the one there is; its address comes back."""
     kind = store_kind(card.store)
-    if change is not None and change.nothing:
+    if change is not None and change.nothing and (kind.alterable or not change.described):
         return change.present.index
-    name = generation_name(kind.file, card.generation)
-    if change is None:
-        store = kind.create(card.dim, card.factory, shards.manifest.rows)
-        _fill(store, shards)
-    else:
-        store = kind.load(out / change.present.index, card.dim)
-        _alter(store, shards, change)
-    store.save(out / name)
-    return name
+    backend = store_backend(out, card)
+    if change is None or not kind.alterable:
+        return backend.write(card, None, lambda store: _fill(store, shards))
+    return backend.write(card, change.present, lambda store: _alter(store, shards, change))
 
 
 def _fill(store: LiveStore, shards: ShardSet) -> None:
@@ -158,7 +168,7 @@ def _fill(store: LiveStore, shards: ShardSet) -> None:
 
     store.train(sample)
     for shard in shards:
-        store.add(shard.ids, shard.vectors)
+        store.add(shard.ids, shard.vectors, shard.items)
 
 
 def _alter(store: LiveStore, shards: ShardSet, change: IndexChange) -> None:
@@ -166,7 +176,7 @@ def _alter(store: LiveStore, shards: ShardSet, change: IndexChange) -> None:
         store.remove(change.removed)
     entries = tuple(entry for entry in shards.manifest.shards if entry.file in change.added)
     for shard in ShardSet(shards.folder, shards.manifest.model_copy(update={"shards": entries}), shards.dead):
-        store.add(shard.ids, shard.vectors)
+        store.add(shard.ids, shard.vectors, shard.items)
 
 
 def write_items(path: Path, shards: ShardSet) -> None:
@@ -183,12 +193,12 @@ def write_items(path: Path, shards: ShardSet) -> None:
             writer.write_table(pa.table(arrays, schema=schema))
 
 
-def _checksums(out: Path, items: str, index: str, manifest: Manifest, number: int) -> dict[str, str]:
+def _checksums(out: Path, files: Sequence[str], manifest: Manifest, number: int) -> dict[str, str]:
     """By relative name. Those of the shards were taken when they were written; they are not read again."""
     shards = {entry.file: entry.sha256 for entry in manifest.shards}
     name = generation_name(MANIFEST, number)
     inner = {**shards, **manifest.files, name: sha256_of(out / EMBEDDINGS / name)}
-    outer = {name: sha256_of(out / name) for name in (index, items)}
+    outer = {name: sha256_of(out / name) for name in files}
     return dict(sorted({**{f"{EMBEDDINGS}/{name}": sha for name, sha in inner.items()}, **outer}.items()))
 
 

@@ -34,6 +34,7 @@ DIGEST = 32  # bytes of a SHA-256
 
 Contents = NDArray[np.uint8]  # (n, 32): SHA-256 of each image's file
 Rows = NDArray[np.int64]
+Columns = Mapping[str, Sequence[str | None]]  # of text, by name: a key and attributes of each row
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class Shard:
     def ids(self) -> Ids:
         """Stable ids, ``(n,)``."""
         return stable_ids(self.keys)
+
+    @property
+    def items(self) -> Columns:
+        """What is known of the rows: ``key`` and the attributes."""
+        return {"key": self.keys, **self.attributes}
 
     @property
     def content(self) -> str:

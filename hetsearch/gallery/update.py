@@ -23,13 +23,13 @@ from hetsearch.gallery.decode import default_workers
 from hetsearch.gallery.diff import Diff, Listing
 from hetsearch.gallery.embed import Embedded, Embedding, OnError, Say, embed, silent
 from hetsearch.gallery.estimate import estimate, require_room
-from hetsearch.gallery.folder import exclusive, sweep
-from hetsearch.gallery.generation import needed
+from hetsearch.gallery.folder import exclusive
+from hetsearch.gallery.generation import settle
 from hetsearch.gallery.ids import listing_hash, stable_id, stable_ids
 from hetsearch.gallery.manifest import Manifest, Plan, ShardEntry, read_manifest, weights_of, write_manifest
 from hetsearch.gallery.report import CompactReport, UpdateReport, folder_bytes
 from hetsearch.gallery.shards import Shard, read_failures, write_shard
-from hetsearch.gallery.store import store_kind
+from hetsearch.gallery.store import store_backend
 from hetsearch.runtime.encoder import Encoder
 from hetsearch.space import require_space
 
@@ -116,12 +116,12 @@ def update_gallery(
         processes = default_workers(images) if workers is None else workers
         if not rebuild and remove:
             # The keys alone may show it, before any file is read.
-            require_removable(live.card, len(np.setdiff1d(live.known.ids, stable_ids(images.keys))))
+            require_removable(live, len(np.setdiff1d(live.known.ids, stable_ids(images.keys))))
         listing = Listing.scan(images, processes, progress=progress)
         diff = Diff.between(live.known, listing, remove=remove)
         job = _Update(live, encoder, images, listing, diff, remove, rebuild, processes)
         if not rebuild:
-            require_removable(live.card, len(diff.gone) + diff.changed)
+            require_removable(live, len(diff.gone) + diff.changed)
         if dry_run:
             return _report(job, live.card, Embedded((), (), 0, 0), (), begin, dry_run=True)
         subset = images.subset(diff.embed.tolist())
@@ -157,7 +157,7 @@ def delete_items(
         wanted = np.array(sorted(ids), dtype=np.int64)
         gone = np.intersect1d(wanted, live.known.ids)
         if not rebuild:
-            require_removable(live.card, len(gone))
+            require_removable(live, len(gone))
         live.drop_pending(say)
         failures = read_failures(live.shards.folder, live.card.generation)
         left = tuple(failure for failure in failures if stable_id(failure.key) not in ids)
@@ -211,14 +211,14 @@ def _prepare(job: _Update, subset: ImageSet, say: Say) -> None:
     """Go on with the unfinished update of the same images or drop another one, and write the plan down."""
     live, head = job.live, job.head
     if live.pending.exists() and read_manifest(live.shards.folder, live.next).job == head.job:
-        sweep(live.out, needed(live.out))
+        settle(live.out)
     else:
         live.drop_pending(say)
     items = live.card.count + job.diff.new
-    empty = store_kind(live.card.store).create(live.card.dim, live.card.factory, items)
+    store = store_backend(live.out, live.card).plan(live.card.dim, live.card.factory, items)
     require_room(
         estimate(
-            live.out, subset if len(subset) else job.images, job.encoder, empty, head.plan, workers=job.workers,
+            live.out, subset if len(subset) else job.images, job.encoder, store, head.plan, workers=job.workers,
             items=items, copies=len(job.diff.moved) + len(job.diff.described),
         )
     )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from hetsearch.files import verify_checksums
 from hetsearch.gallery.card import EMBEDDINGS, GalleryCard, read_card
 from hetsearch.gallery.gallery import TIE_MARGIN, Gallery, open_gallery
 from hetsearch.gallery.manifest import Manifest
-from hetsearch.gallery.shards import ShardSet, open_shards
+from hetsearch.gallery.shards import ATTRIBUTES, ShardSet, open_shards
+from hetsearch.gallery.store import Rows, store_kind
 from hetsearch.space import Embeddings, Vectors
 
 SAMPLE = 100
@@ -54,7 +57,8 @@ class VerifyReport:
 def verify_gallery(path: str | Path) -> VerifyReport:
     """Verify checksums, counts and space, and search for a sample of 100 vectors.
 
-    The sample is searched in the store, and exactly among the vectors of the shards (NumPy, float64).
+    The sample is searched in the store, and exactly among the vectors of the shards (NumPy, float64). Of a database,
+    which has no checksum of ours, every row is read and compared.
 
     Raises:
         UsageError: no gallery, or an unfinished one.
@@ -66,6 +70,8 @@ def verify_gallery(path: str | Path) -> VerifyReport:
     gallery = open_gallery(folder, verify=False)
     shards = open_shards(folder / EMBEDDINGS, card.generation)
     _check_manifest(folder, card, shards.manifest)
+    if (rows := store_kind(card.store).rows) is not None:
+        _check_rows(folder, rows(folder, card), shards)
     sample = _sample(shards, card.count)
     self_recall, recall = _recalls(gallery, shards, sample)
     if card.factory in EXACT and min(self_recall, recall) < 1:
@@ -95,6 +101,30 @@ def _check_manifest(folder: Path, card: GalleryCard, manifest: Manifest) -> None
                 expected=expected,
                 hint="Build the gallery again.",
             )
+
+
+def _check_rows(folder: Path, rows: Iterable[Rows], shards: ShardSet) -> None:
+    observed = _total(rows)
+    expected = _total((shard.ids, shard.vectors, shard.items) for shard in shards)
+    if observed != expected:
+        raise DamagedArtifact(
+            f"the database of '{folder}' does not hold the rows of its shards",
+            observed=f"{observed[0]:,} rows, sum {observed[1] % 2**48:012x}",
+            expected=f"{expected[0]:,} rows, sum {expected[1] % 2**48:012x}",
+            hint="Make it anew from the shards: hetsearch index update with --rebuild.",
+        )
+
+
+def _total(rows: Iterable[Rows]) -> tuple[int, int]:
+    """How many rows, and the sum of their hashes, which is the same in any order."""
+    count = total = 0
+    for ids, vectors, items in rows:
+        columns = [items.get(name) or [None] * len(ids) for name in ("key", *ATTRIBUTES)]
+        for row, number in enumerate(ids.tolist()):
+            text = repr([number, *(column[row] for column in columns)]).encode()
+            total += int.from_bytes(hashlib.sha256(text + vectors[row].tobytes()).digest(), "big")
+        count += len(ids)
+    return count, total % 2**256
 
 
 def _sample(shards: ShardSet, count: int) -> Embeddings:

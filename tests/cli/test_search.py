@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from cyclopts import App
 
+from hetsearch.cli.index import app as index
 from hetsearch.cli.search import search
 from hetsearch.data.sources import open_source
 from hetsearch.errors import ImageError, SpaceMismatch, UsageError
@@ -122,3 +123,23 @@ def test_a_picture_that_cannot_be_read_does_not_stop_the_others(
     (tmp_path / "other.png").touch()
     with pytest.raises(ImageError, match="no picture can be read"):
         run(tmp_path / "empty.png", tmp_path / "other.png", "--gallery", gallery, "--encoder", bundle)
+
+
+def test_a_gallery_in_milvus(
+    bundle: Path, gallery: Path, fashion_folder: Path, pictures: list[Path], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    pytest.importorskip("milvus_lite")
+    words = ("--encoder", bundle, "--images", fashion_folder, "--out", tmp_path / "m", "--limit", 30)
+    index(["build", *map(str, words), "--store", "milvus"], result_action="return_value", exit_on_error=False)
+    assert "milvus Flat" in capsys.readouterr().out
+    found = []
+    for place in (gallery, tmp_path / "m"):
+        assert run(*pictures, "--gallery", place, "--encoder", bundle, "--json") == 0
+        found.append(json.loads(capsys.readouterr().out)["queries"])
+    assert found[0] == found[1]
+
+
+def test_the_address_of_a_gallery_stays_as_it_is(bundle: Path, pictures: list[Path], milvus_server: str) -> None:
+    with pytest.raises(UsageError, match=f"no gallery 'nothing' in the Milvus at '{milvus_server}'"):
+        run(*pictures, "--gallery", f"{milvus_server}/nothing", "--encoder", bundle)

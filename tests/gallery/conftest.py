@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -38,3 +39,12 @@ def built(tmp_path_factory: pytest.TempPathFactory, encoder: OnnxEncoder, images
 @pytest.fixture
 def copy(built: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(built, tmp_path / "copy"))
+
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def address(milvus_server: str) -> str:
+    """A name that no gallery of the server has."""
+    return f"{milvus_server}/test{next(_NUMBERS)}"

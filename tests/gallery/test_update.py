@@ -320,7 +320,7 @@ def test_a_killed_update_goes_on_at_the_shard(
     assert snapshot(gallery) == snapshot(whole)
 
 
-@pytest.mark.parametrize("step", ["write_failures", "write_manifest", "write_items", "write_card", "sweep"])
+@pytest.mark.parametrize("step", ["write_failures", "write_manifest", "write_items", "write_card", "settle"])
 def test_an_update_killed_while_it_switches(
     encoder: OnnxEncoder, folder: Path, gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -337,11 +337,11 @@ def test_an_update_killed_while_it_switches(
         patch.setattr(switch, step, killed)
         with pytest.raises(KeyboardInterrupt):
             update_gallery(gallery, encoder, images, progress=False)
-    assert rows_of(gallery) == (before if step != "sweep" else rows_of(whole))
+    assert rows_of(gallery) == (before if step != "settle" else rows_of(whole))
     second = Scripted(encoder)
     report = update_gallery(gallery, second, images, progress=False)
     assert second.calls == 0
-    assert report.nothing == (step == "sweep")
+    assert report.nothing == (step == "settle")
     # Which folder's name the encoder has is the only difference that there may be.
     assert without_name(snapshot(gallery)) == without_name(snapshot(whole))
 
