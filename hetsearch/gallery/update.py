@@ -16,17 +16,16 @@ import numpy as np
 
 from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import Failure
-from hetsearch.errors import DataError
+from hetsearch.errors import DataError, UsageError
 from hetsearch.gallery.card import GalleryCard, read_card
 from hetsearch.gallery.change import Change, Live, commit, copy_rows, require_removable
 from hetsearch.gallery.decode import default_workers
 from hetsearch.gallery.diff import Diff, Listing
 from hetsearch.gallery.embed import Embedded, Embedding, OnError, Say, embed, silent
 from hetsearch.gallery.estimate import estimate, require_room
-from hetsearch.gallery.folder import exclusive, sweep
-from hetsearch.gallery.generation import needed
+from hetsearch.gallery.folder import exclusive
 from hetsearch.gallery.ids import listing_hash, stable_id, stable_ids
-from hetsearch.gallery.manifest import Manifest, Plan, ShardEntry, read_manifest, weights_of, write_manifest
+from hetsearch.gallery.manifest import Manifest, Plan, ShardEntry, weights_of, write_manifest
 from hetsearch.gallery.report import CompactReport, UpdateReport, folder_bytes
 from hetsearch.gallery.shards import Shard, read_failures, write_shard
 from hetsearch.gallery.store import store_kind
@@ -112,7 +111,7 @@ def update_gallery(
         raise DataError(f"'{images.name}' has no images")
     with exclusive(out):
         live = Live.read(out)
-        _warn_of_another_encoder(live, encoder)
+        warn_of_another_encoder(live, encoder)
         processes = default_workers(images) if workers is None else workers
         if not rebuild and remove:
             # The keys alone may show it, before any file is read.
@@ -187,9 +186,11 @@ def compact_gallery(gallery: str | Path, *, say: Say = silent) -> CompactReport:
     read_card(out)
     with exclusive(out):
         live = Live.read(out)
+        _require_settled(live.card, out)
         live.drop_pending(say)
         manifest, before = live.shards.manifest, folder_bytes(out)
-        nothing = not manifest.dead and len(manifest.shards) <= -(-manifest.rows // manifest.plan.shard_rows)
+        full = sum(-(-rows // manifest.plan.shard_rows) for rows in live.shards.spaces.values())
+        nothing = not manifest.dead and len(manifest.shards) <= full
         card = live.card if nothing else _compacted(live)
     return CompactReport(
         gallery=out, space=card.space, generation=card.generation, rows=card.count, dropped=manifest.dead,
@@ -198,7 +199,8 @@ def compact_gallery(gallery: str | Path, *, say: Say = silent) -> CompactReport:
     )  # fmt: skip
 
 
-def _warn_of_another_encoder(live: Live, encoder: Encoder) -> None:
+def warn_of_another_encoder(live: Live, encoder: Encoder) -> None:
+    """Say where an encoder is not the one that made a gallery's vectors, though of the same space."""
     if weights_of(encoder) != live.shards.manifest.plan.weights:
         warnings.warn(
             f"the vectors of '{live.out}' were made by '{live.card.encoder}', and '{encoder.name}' is another network "
@@ -210,10 +212,7 @@ def _warn_of_another_encoder(live: Live, encoder: Encoder) -> None:
 def _prepare(job: _Update, subset: ImageSet, say: Say) -> None:
     """Go on with the unfinished update of the same images or drop another one, and write the plan down."""
     live, head = job.live, job.head
-    if live.pending.exists() and read_manifest(live.shards.folder, live.next).job == head.job:
-        sweep(live.out, needed(live.out))
-    else:
-        live.drop_pending(say)
+    live.resume(head, say)
     items = live.card.count + job.diff.new
     empty = store_kind(live.card.store).create(live.card.dim, live.card.factory, items)
     require_room(
@@ -278,20 +277,31 @@ def _report(
 def _compacted(live: Live) -> GalleryCard:
     folder, size = live.shards.folder, live.shards.manifest.plan.shard_rows
     entries: list[ShardEntry] = [
-        write_shard(folder, number, shard) for number, shard in enumerate(_full(live, size), start=live.first)
+        write_shard(folder, number, shard, space=space)
+        for number, (space, shard) in enumerate(_full(live, size), start=live.first)
     ]
     head = live.shards.manifest.model_copy(update={"shards": (), "dead": 0, "files": {}})
     failures = read_failures(folder, live.card.generation)
     return commit(live, Change(head, tuple(entries), failures=failures, listing=live.card.listing, rebuild=True))
 
 
-def _full(live: Live, size: int) -> Iterator[Shard]:
-    """The rows that count, in full shards; the last may be smaller."""
-    waiting: Shard | None = None
-    for shard in live.shards:
-        waiting = shard if waiting is None else waiting.join(shard)
-        while len(waiting.keys) >= size:
-            yield waiting.take(range(size))
-            waiting = waiting.take(range(size, len(waiting.keys)))
-    if waiting is not None and waiting.keys:
-        yield waiting
+def _require_settled(card: GalleryCard, out: Path) -> None:
+    if card.former is not None:
+        raise UsageError(
+            f"the upgrade of '{out}' can still be rolled back, and compacting would drop the vectors for that",
+            hint="Settle it first: hetsearch index upgrade GALLERY with --commit, or with --rollback.",
+        )
+
+
+def _full(live: Live, size: int) -> Iterator[tuple[str | None, Shard]]:
+    """The rows that count, in full shards of one space each; the last of a space may be smaller."""
+    entries = live.shards.manifest.shards
+    for space in dict.fromkeys(entry.space for entry in entries):
+        waiting: Shard | None = None
+        for shard in live.shards.of(entry for entry in entries if entry.space == space):
+            waiting = shard if waiting is None else waiting.join(shard)
+            while len(waiting.keys) >= size:
+                yield space, waiting.take(range(size))
+                waiting = waiting.take(range(size, len(waiting.keys)))
+        if waiting is not None and waiting.keys:
+            yield space, waiting

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from hetsearch.errors import DamagedArtifact
 from hetsearch.files import verify_checksums
 from hetsearch.gallery.card import EMBEDDINGS, GalleryCard, read_card
 from hetsearch.gallery.gallery import TIE_MARGIN, Gallery, open_gallery
-from hetsearch.gallery.manifest import Manifest
+from hetsearch.gallery.generation import require_accepted
 from hetsearch.gallery.shards import ShardSet, open_shards
 from hetsearch.space import Embeddings, Vectors
 
@@ -28,7 +28,8 @@ class VerifyReport:
 
     Attributes:
         gallery: the folder.
-        space: id of the space of gallery and shards.
+        space: id of the gallery's space.
+        spaces: vectors by space, where some are of an older one; else empty.
         rows: vectors, items and rows of shards.
         files: how many checksums hold.
         sample: vectors that were searched for.
@@ -45,6 +46,7 @@ class VerifyReport:
     self_recall: float
     recall: float
     failures: int
+    spaces: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as a JSON document."""
@@ -65,7 +67,7 @@ def verify_gallery(path: str | Path) -> VerifyReport:
     verify_checksums(folder, card.files)
     gallery = open_gallery(folder, verify=False)
     shards = open_shards(folder / EMBEDDINGS, card.generation)
-    _check_manifest(folder, card, shards.manifest)
+    _check_manifest(folder, card, shards)
     sample = _sample(shards, card.count)
     self_recall, recall = _recalls(gallery, shards, sample)
     if card.factory in EXACT and min(self_recall, recall) < 1:
@@ -76,16 +78,18 @@ def verify_gallery(path: str | Path) -> VerifyReport:
             hint="Build the gallery again.",
         )
     return VerifyReport(
-        folder, card.space, card.count, len(card.files), len(sample), self_recall, recall, card.failures
+        folder, card.space, card.count, len(card.files), len(sample), self_recall, recall, card.failures, card.spaces
     )
 
 
-def _check_manifest(folder: Path, card: GalleryCard, manifest: Manifest) -> None:
+def _check_manifest(folder: Path, card: GalleryCard, shards: ShardSet) -> None:
+    manifest = shards.manifest
     pairs = {
         "space": (manifest.space, card.space),
         "dim": (manifest.dim, card.dim),
         "failures": (manifest.failures, card.failures),
         "rows": (manifest.rows, card.count),
+        "spaces": (require_accepted(shards, card), card.spaces),
     }
     for name, (observed, expected) in pairs.items():
         if observed != expected:

@@ -1,0 +1,88 @@
+"""In which order a back-fill takes the items: by chance, or those first that are expected to gain the most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hetsearch.errors import UsageError, nearest
+from hetsearch.gallery.diff import Known
+from hetsearch.gallery.ids import Ids
+from hetsearch.gallery.shards import Rows, ShardSet
+from hetsearch.space import EmbeddingSpace, Vectors
+
+Scores = NDArray[np.float64]
+
+
+def ranking(ids: Ids, scores: Scores) -> Rows:
+    """Rows by score, the smallest first, then by id: ids are hashes, so among equal scores chance decides."""
+    return np.lexsort((ids, scores))
+
+
+def margins(vectors: Vectors, labels: Sequence[str | None] | None, space: EmbeddingSpace) -> Scores:
+    """How clearly older vectors lie with their class in the new space: the smaller, the more a new vector should gain.
+
+    New queries of a class gather around its row of the new classifier ``W``. An older vector that is nearer to another
+    row is found late by its own queries and early by others'. FastFill orders by what its own alignment predicts
+    ("FastFill: Efficient Compatible Model Update", Jaeckle et al., ICLR 2023); this needs nothing that is not there
+    when the new encoder is put in front, and no image is embedded for it.
+
+    Args:
+        vectors: ``(n, dim)``, of the older space.
+        labels: of the items, where they are known; one that is no class of ``W`` counts as unknown.
+        space: the new one.
+
+    Returns:
+        ``(n,)``: the cosine to the row of the item's class less that to the nearest other row. Where the class is not
+        known it is the nearest one's.
+
+    Raises:
+        UsageError: the space has no classifier of two classes or more.
+    """
+    if space.classifier is None or len(space.classes) < 2:
+        raise UsageError(
+            f"the order 'gain' needs the classifier of the space {space.id}",
+            observed="none" if space.classifier is None else f"{len(space.classes)} class",
+            hint="Use --order random.",
+        )
+    cosines = vectors @ space.classifier.T
+    rows = {name: row for row, name in enumerate(space.classes)}
+    known = np.array([rows.get(label or "", -1) for label in labels or [None] * len(vectors)], dtype=np.int64)
+    classes = np.where(known >= 0, known, cosines.argmax(axis=1))
+    places = np.arange(len(vectors))
+    own = cosines[places, classes].astype(np.float64)
+    cosines[places, classes] = -np.inf
+    gaps: Scores = own - cosines.max(axis=1)
+    return gaps
+
+
+def _by_chance(shards: ShardSet, known: Known, space: EmbeddingSpace | None) -> Scores:
+    return np.zeros(len(known.ids))
+
+
+def _by_gain(shards: ShardSet, known: Known, space: EmbeddingSpace | None) -> Scores:
+    if space is None:
+        raise UsageError("the order 'gain' needs the new space", hint="Name its folder with --space.")
+    scores = np.full(len(known.ids), np.inf)
+    for shard in shards.of(entry for entry in shards.manifest.shards if entry.space):
+        scores[known.find(shard.ids)] = margins(shard.vectors, shard.attributes.get("label"), space)
+    return scores
+
+
+# Each gives a score for every item that a gallery knows, ``(n,)``; the smallest of an older space come first.
+ORDERS: dict[str, Callable[[ShardSet, Known, EmbeddingSpace | None], Scores]] = {
+    "random": _by_chance,
+    "gain": _by_gain,
+}
+
+
+def require_order(name: str) -> None:
+    """Refuse an unknown order.
+
+    Raises:
+        UsageError: so it is; the known ones are named.
+    """
+    if name not in ORDERS:
+        raise UsageError(f"there is no order '{name}'", hint=nearest(name, ORDERS))
