@@ -42,8 +42,8 @@ class Pair:
 def make_pair(folder: Path, pixels: np.ndarray, labels: np.ndarray, name: str = "class-{}") -> Pair:
     """Write both bundles and spaces below ``folder``.
 
-    The older encoder projects the centred pixels by chance. The newer one is the ridge regression onto the older space's class
-    means: what the frozen classifier of BCT asks for, in closed form.
+    The older encoder projects the centred pixels by chance. The newer one is the ridge regression onto the older
+    space's class means: what the frozen classifier of BCT asks for, in closed form.
 
     Args:
         folder: where.
@@ -63,15 +63,18 @@ def make_pair(folder: Path, pixels: np.ndarray, labels: np.ndarray, name: str = 
     new = unit(flat @ matrix + bias)
     classes = tuple(name.format(number) for number in range(len(means)))
     before = EmbeddingSpace(SPACE, DIM, "f" * 64, classes, means.astype(np.float32), 16.0)
-    after = EmbeddingSpace(
-        OTHER_SPACE, DIM, "e" * 64, classes, class_means(new, labels).astype(np.float32), 16.0, compatible_with=(RECORD,)
-    )
+    rows = class_means(new, labels).astype(np.float32)
+    after = EmbeddingSpace(OTHER_SPACE, DIM, "e" * 64, classes, rows, 16.0, compatible_with=(RECORD,))
     before.save(folder / "old" / "space")
     after.save(folder / "new" / "space")
+    networks = {"old": (SPACE, chance, -center @ chance), "new": (OTHER_SPACE, matrix, bias)}
     bundles = [
-        linear_bundle(folder / name / "gallery-encoder", space=space, weights=(w.astype(np.float32), b.astype(np.float32)))
-        for name, space, w, b in (("old", SPACE, chance, -center @ chance), ("new", OTHER_SPACE, matrix, bias))
-    ]
+        linear_bundle(
+            folder / which / "gallery-encoder", space=space, role="gallery",
+            weights=(projection.astype(np.float32), offset.astype(np.float32)),
+        )
+        for which, (space, projection, offset) in networks.items()
+    ]  # fmt: skip
     return Pair(load_encoder(bundles[0]), load_encoder(bundles[1]), before, after, folder)
 
 

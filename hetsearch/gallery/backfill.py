@@ -16,7 +16,7 @@ import numpy as np
 
 from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import Failure
-from hetsearch.errors import UsageError
+from hetsearch.errors import ImageError, UsageError
 from hetsearch.gallery.card import GalleryCard, read_card
 from hetsearch.gallery.change import Change, Live, commit, require_removable
 from hetsearch.gallery.decode import default_workers
@@ -210,10 +210,18 @@ def _step(job: _Backfill, live: Live, ids: Ids, errors: int) -> tuple[GalleryCar
         write_manifest(folder, head, live.next)
     allowed = None if job.max_errors is None else job.max_errors - errors
     stage = (job.encoder, subset, folder, head)
-    done = embed(Embedding(*stage, job.on_error, allowed, job.workers, job.progress, job.say))
+    try:
+        done = embed(Embedding(*stage, job.on_error, allowed, job.workers, job.progress, job.say))
+    except ImageError as error:
+        # The step's own count is what is left of the whole call's.
+        whole = None if job.on_error == "fail" else f"at most {job.max_errors} such images in all"
+        raise ImageError(
+            error.what, observed=error.observed, expected=whole or error.expected, hint=error.hint
+        ) from None
     before = read_failures(folder, live.card.generation)
     failures = _merged(before, ids, done.failures)
-    if failures == before and not any(entry.rows for entry in done.shards):
+    nothing_new = {failure.key for failure in failures} == {failure.key for failure in before}
+    if nothing_new and not any(entry.rows for entry in done.shards):
         live.drop_pending()
         return live.card, done
     change = Change(head, done.shards, failures=failures, listing=live.card.listing, rebuild=job.rebuild)

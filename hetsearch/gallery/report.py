@@ -216,9 +216,9 @@ class UpgradeReport:
     def of(cls, gallery: Path, card: GalleryCard, begin: float, **facts: Any) -> UpgradeReport:
         """The report on a gallery that is in the state of ``card``; ``begin`` is the counter at the call's start."""
         return cls(
-            gallery=gallery, space=card.space, former=card.former.space if card.former else None, generation=card.generation,
-            rows=card.count, spaces=card.spaces or {card.space: card.count}, seconds=time.perf_counter() - begin,
-            bytes=folder_bytes(gallery), **facts,
+            gallery=gallery, space=card.space, former=card.former.space if card.former else None,
+            generation=card.generation, rows=card.count, spaces=card.spaces or {card.space: card.count},
+            seconds=time.perf_counter() - begin, bytes=folder_bytes(gallery), **facts,
         )  # fmt: skip
 
     @property

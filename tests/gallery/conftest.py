@@ -11,6 +11,7 @@ import pytest
 from hetsearch.data.images import ArrayReader, ImageSet
 from hetsearch.gallery import build_gallery
 from hetsearch.runtime import OnnxEncoder, load_encoder
+from tests.pair import Pair, make_pair
 from tests.support import SPACE, linear_bundle
 
 Fashion = tuple[np.ndarray, np.ndarray]
@@ -38,3 +39,13 @@ def built(tmp_path_factory: pytest.TempPathFactory, encoder: OnnxEncoder, images
 @pytest.fixture
 def copy(built: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(built, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory, fashion_train: Fashion) -> Pair:
+    return make_pair(tmp_path_factory.mktemp("pair"), *fashion_train, name="class {}")
+
+
+@pytest.fixture(scope="session")
+def sixty(images: ImageSet) -> ImageSet:
+    return images.subset(range(60))
