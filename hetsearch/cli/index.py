@@ -181,6 +181,7 @@ def verify(
     rows = [
         ["space", report.space],
         ["vectors", f"{report.rows:,}"],
+        *([f"vectors of {space}", f"{count:,}"] for space, count in report.spaces.items()),
         ["files with their checksum", f"{report.files:,}"],
         ["images not read", f"{report.failures:,}"],
         [f"self-recall of {report.sample}", f"{report.self_recall:.3f}"],

@@ -27,7 +27,7 @@ def upgrade(
     backfill: Annotated[Flag, Parameter(help="Embed items again that still have an older vector.")] = False,
     images: Annotated[str | None, Parameter(help="Where their pictures are; default: what it was built from.")] = None,
     order: Annotated[
-        Literal["random", "gain"], Parameter(help="By chance, or first what fits its class least in the new space.")
+        Literal["random", "gain"], Parameter(help="By chance, or first what lies between classes of the new space.")
     ] = "random",
     share: Annotated[float | None, Parameter(help="Stop when so much of the gallery is new, 0 to 1.")] = None,
     limit: Annotated[int | None, Parameter(help="Embed at most so many items now.")] = None,

@@ -3,12 +3,13 @@
 from hetsearch.gallery.backfill import backfill_gallery
 from hetsearch.gallery.build import build_gallery, plan_gallery
 from hetsearch.gallery.card import GalleryCard
+from hetsearch.gallery.compact import compact_gallery
 from hetsearch.gallery.estimate import Estimate
 from hetsearch.gallery.gallery import Gallery, Hit, open_gallery
 from hetsearch.gallery.ids import stable_id, stable_ids
 from hetsearch.gallery.report import BuildReport, CompactReport, UpdateReport, UpgradeReport
 from hetsearch.gallery.store import GalleryStore
-from hetsearch.gallery.update import compact_gallery, delete_items, update_gallery
+from hetsearch.gallery.update import delete_items, update_gallery
 from hetsearch.gallery.upgrade import commit_upgrade, rollback_upgrade, upgrade_gallery
 from hetsearch.gallery.verify import VerifyReport, verify_gallery
 

@@ -82,8 +82,8 @@ def backfill_gallery(
         gallery: its folder.
         encoder: of the gallery's space.
         images: where the items' pictures are found, by key; what else is listed is left out.
-        order: ``random``, or ``gain``: those first whose older vector fits its class least in the new space, see
-            :func:`hetsearch.gallery.order.margins`.
+        order: ``random``, or ``gain``: those first whose older vector belongs least clearly to one class of the new
+            space, see :func:`hetsearch.gallery.order.margins`.
         space: the gallery's, with its classifier; only ``gain`` needs it.
         share: stop when so much of the gallery lies in its own space, 0 to 1; None goes to the end.
         limit: embed at most so many items in this call.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,22 +21,21 @@ def ranking(ids: Ids, scores: Scores) -> Rows:
     return np.lexsort((ids, scores))
 
 
-def margins(vectors: Vectors, labels: Sequence[str | None] | None, space: EmbeddingSpace) -> Scores:
-    """How clearly older vectors lie with their class in the new space: the smaller, the more a new vector should gain.
+def margins(vectors: Vectors, space: EmbeddingSpace) -> Scores:
+    """How clearly older vectors belong to one class of the new space: the smaller, the more a new vector should gain.
 
-    New queries of a class gather around its row of the new classifier ``W``. An older vector that is nearer to another
-    row is found late by its own queries and early by others'. FastFill orders by what its own alignment predicts
-    ("FastFill: Efficient Compatible Model Update", Jaeckle et al., ICLR 2023); this needs nothing that is not there
-    when the new encoder is put in front, and no image is embedded for it.
+    New queries of a class gather around its row of the new classifier ``W``. An older vector between two rows is found
+    late by its own class's queries and early by another's. FastFill orders by the error that a trained map predicts of
+    itself ("FastFill: Efficient Compatible Model Update", Jaeckle et al., ICLR 2023); this needs nothing that is not
+    there when the new encoder is put in front, neither labels nor a new vector. (With labels, the distance to the own
+    class, the hardest come first, and the first hits get worse before they get better.)
 
     Args:
         vectors: ``(n, dim)``, of the older space.
-        labels: of the items, where they are known; one that is no class of ``W`` counts as unknown.
         space: the new one.
 
     Returns:
-        ``(n,)``: the cosine to the row of the item's class less that to the nearest other row. Where the class is not
-        known it is the nearest one's.
+        ``(n,)``: the cosine to the nearest row of ``W`` less that to the second nearest.
 
     Raises:
         UsageError: the space has no classifier of two classes or more.
@@ -47,14 +46,8 @@ def margins(vectors: Vectors, labels: Sequence[str | None] | None, space: Embedd
             observed="none" if space.classifier is None else f"{len(space.classes)} class",
             hint="Use --order random.",
         )
-    cosines = vectors @ space.classifier.T
-    rows = {name: row for row, name in enumerate(space.classes)}
-    known = np.array([rows.get(label or "", -1) for label in labels or [None] * len(vectors)], dtype=np.int64)
-    classes = np.where(known >= 0, known, cosines.argmax(axis=1))
-    places = np.arange(len(vectors))
-    own = cosines[places, classes].astype(np.float64)
-    cosines[places, classes] = -np.inf
-    gaps: Scores = own - cosines.max(axis=1)
+    nearest_two = np.partition(vectors @ space.classifier.T, -2, axis=1)[:, -2:].astype(np.float64)
+    gaps: Scores = nearest_two[:, 1] - nearest_two[:, 0]
     return gaps
 
 
@@ -67,7 +60,7 @@ def _by_gain(shards: ShardSet, known: Known, space: EmbeddingSpace | None) -> Sc
         raise UsageError("the order 'gain' needs the new space", hint="Name its folder with --space.")
     scores = np.full(len(known.ids), np.inf)
     for shard in shards.of(entry for entry in shards.manifest.shards if entry.space):
-        scores[known.find(shard.ids)] = margins(shard.vectors, shard.attributes.get("label"), space)
+        scores[known.find(shard.ids)] = margins(shard.vectors, space)
     return scores
 
 

@@ -1,4 +1,4 @@
-"""A gallery that lives: update it from a new listing, add or change some items, delete some by key, compact it.
+"""A gallery that lives: update it from a new listing, add or change some items, delete some by key.
 
 Each makes the next generation beside the present one and switches to it at the end; see
 :mod:`hetsearch.gallery.generation`. A job that is killed leaves the present one, and goes on from its shards.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import Failure
-from hetsearch.errors import DataError, UsageError
+from hetsearch.errors import DataError
 from hetsearch.gallery.card import GalleryCard, read_card
 from hetsearch.gallery.change import Change, Live, commit, copy_rows, require_removable
 from hetsearch.gallery.decode import default_workers
@@ -25,9 +25,9 @@ from hetsearch.gallery.embed import Embedded, Embedding, OnError, Say, embed, si
 from hetsearch.gallery.estimate import estimate, require_room
 from hetsearch.gallery.folder import exclusive
 from hetsearch.gallery.ids import listing_hash, stable_id, stable_ids
-from hetsearch.gallery.manifest import Manifest, Plan, ShardEntry, weights_of, write_manifest
-from hetsearch.gallery.report import CompactReport, UpdateReport, folder_bytes
-from hetsearch.gallery.shards import Shard, read_failures, write_shard
+from hetsearch.gallery.manifest import Manifest, Plan, weights_of, write_manifest
+from hetsearch.gallery.report import UpdateReport, folder_bytes
+from hetsearch.gallery.shards import read_failures
 from hetsearch.gallery.store import store_kind
 from hetsearch.runtime.encoder import Encoder
 from hetsearch.space import require_space
@@ -170,35 +170,6 @@ def delete_items(
     )  # fmt: skip
 
 
-def compact_gallery(gallery: str | Path, *, say: Say = silent) -> CompactReport:
-    """Write the rows that count into full shards, and make the index anew from them. Nothing is embedded.
-
-    Args:
-        gallery: its folder.
-        say: takes a line for the person.
-
-    Raises:
-        UsageError: no gallery, or another job at work.
-        DamagedArtifact: a file of the gallery was changed.
-    """
-    begin = time.perf_counter()
-    out = Path(gallery)
-    read_card(out)
-    with exclusive(out):
-        live = Live.read(out)
-        _require_settled(live.card, out)
-        live.drop_pending(say)
-        manifest, before = live.shards.manifest, folder_bytes(out)
-        full = sum(-(-rows // manifest.plan.shard_rows) for rows in live.shards.spaces.values())
-        nothing = not manifest.dead and len(manifest.shards) <= full
-        card = live.card if nothing else _compacted(live)
-    return CompactReport(
-        gallery=out, space=card.space, generation=card.generation, rows=card.count, dropped=manifest.dead,
-        shards_before=len(manifest.shards), nothing=nothing, seconds=time.perf_counter() - begin,
-        bytes_before=before, bytes=folder_bytes(out),
-    )  # fmt: skip
-
-
 def warn_of_another_encoder(live: Live, encoder: Encoder) -> None:
     """Say where an encoder is not the one that made a gallery's vectors, though of the same space."""
     if weights_of(encoder) != live.shards.manifest.plan.weights:
@@ -272,36 +243,3 @@ def _report(
         copied=len(diff.moved) + len(diff.described), nothing=not dry_run and card == live.card, dry_run=dry_run,
         seconds=time.perf_counter() - begin, bytes=folder_bytes(live.out),
     )  # fmt: skip
-
-
-def _compacted(live: Live) -> GalleryCard:
-    folder, size = live.shards.folder, live.shards.manifest.plan.shard_rows
-    entries: list[ShardEntry] = [
-        write_shard(folder, number, shard, space=space)
-        for number, (space, shard) in enumerate(_full(live, size), start=live.first)
-    ]
-    head = live.shards.manifest.model_copy(update={"shards": (), "dead": 0, "files": {}})
-    failures = read_failures(folder, live.card.generation)
-    return commit(live, Change(head, tuple(entries), failures=failures, listing=live.card.listing, rebuild=True))
-
-
-def _require_settled(card: GalleryCard, out: Path) -> None:
-    if card.former is not None:
-        raise UsageError(
-            f"the upgrade of '{out}' can still be rolled back, and compacting would drop the vectors for that",
-            hint="Settle it first: hetsearch index upgrade GALLERY with --commit, or with --rollback.",
-        )
-
-
-def _full(live: Live, size: int) -> Iterator[tuple[str | None, Shard]]:
-    """The rows that count, in full shards of one space each; the last of a space may be smaller."""
-    entries = live.shards.manifest.shards
-    for space in dict.fromkeys(entry.space for entry in entries):
-        waiting: Shard | None = None
-        for shard in live.shards.of(entry for entry in entries if entry.space == space):
-            waiting = shard if waiting is None else waiting.join(shard)
-            while len(waiting.keys) >= size:
-                yield space, waiting.take(range(size))
-                waiting = waiting.take(range(size, len(waiting.keys)))
-        if waiting is not None and waiting.keys:
-            yield space, waiting

@@ -96,7 +96,7 @@ def test_the_order_of_chance_is_that_of_the_ids(pair: Pair, sixty: ImageSet, gal
 
 def test_the_order_of_gain_is_that_of_the_older_vectors_margins(pair: Pair, sixty: ImageSet, gallery: Path) -> None:
     old = pair.old.encode([sixty.read(row) for row in range(60)]).vectors
-    order = np.argsort(margins(old, sixty.labels, pair.after))
+    order = np.argsort(margins(old, pair.after))
     for done in (7, 20):
         backfill_gallery(
             gallery, pair.new, sixty, order="gain", space=pair.after, share=done / 60, step=4, progress=False

@@ -83,7 +83,7 @@ def test_the_new_encoder_is_in_front_and_no_vector_changes(pair: Pair, sixty: Im
     query = pair.new.encode([sixty.read(row) for row in range(5)])
     keys, rows = list(held), np.stack([row for _, row in held.values()]).astype(np.float64)
     for hits, scores in zip(opened.search(query, 7), query.vectors.astype(np.float64) @ rows.T, strict=True):
-        best = sorted(range(60), key=lambda row: (-round(scores[row], 9), keys[row]))[:7]  # noqa: B023
+        best = sorted(range(60), key=lambda row: (-round(scores[row], 9), keys[row]))[:7]
         assert [hit.key for hit in hits] == [keys[row] for row in best]
         assert {hit.item["space"] for hit in hits} == {SPACE}
     verified = verify_gallery(gallery)
@@ -178,7 +178,8 @@ def test_an_update_of_a_mixed_gallery(pair: Pair, sixty: ImageSet, gallery: Path
     newer = [key for key, (space, _) in held.items() if space == OTHER_SPACE][:1]
     renamed = {key: f"z {key}" for key in (older[0], newer[0], older[1])}
     keys = [renamed.get(key, key) for key in sixty.keys[:-1]]
-    pixels = np.stack([sixty.read(row) for row in range(59)] + [np.full((28, 28), shade, np.uint8) for shade in (9, 99)])
+    fresh = [np.full((28, 28), shade, np.uint8) for shade in (9, 99)]
+    pixels = np.stack([sixty.read(row) for row in range(59)] + fresh)
     listed = ImageSet("slice", (*keys, "a", "b"), ArrayReader(pixels), (*sixty.labels[:59], "class 0", "class 1"))
     counted = Scripted(pair.new)
     report = update_gallery(gallery, counted, listed, progress=False)
@@ -195,7 +196,7 @@ def test_an_update_of_a_mixed_gallery(pair: Pair, sixty: ImageSet, gallery: Path
 def test_a_mixed_gallery_is_compacted_space_by_space(pair: Pair, sixty: ImageSet, gallery: Path) -> None:
     upgrade_gallery(gallery, pair.new, pair.after)
     fill(gallery, pair, sixty, 0.5)
-    with pytest.raises(UsageError, match="can still be rolled back.*--commit, or with --rollback"):
+    with pytest.raises(UsageError, match=r"can still be rolled back.*--commit, or with --rollback"):
         compact_gallery(gallery)
     commit_upgrade(gallery)
     held = vectors_of(gallery)
