@@ -50,10 +50,10 @@ def upgrade(
 
     The new encoder must be trained with 'hetsearch train gallery --compatible-with OLD_SPACE': its space declares the
     older one, or the upgrade is refused with exit code 4. From the switch on, queries and updates come from the new
-    space. With --backfill older items are embedded again, in steps; searches gain with each, and a job that was
-    killed goes on where it was. Replaced vectors stay on the disk: --rollback takes them back, and only --commit lets
-    them go (compact frees the room). Items that came or changed after the switch leave at a rollback, and 'index
-    update' with the older encoder brings them back. Exit code 3 if an image could not be read.
+    space, so have a query encoder of it ready. With --backfill older items are embedded again, in steps; searches gain
+    with each, and a job that was killed goes on where it was. Replaced vectors stay on the disk: --rollback takes them
+    back, and only --commit lets them go (compact frees the room). Items that came or changed after the switch leave at
+    a rollback, and 'index update' with the older encoder brings them back. Exit code 3 if an image could not be read.
 
     Args:
         gallery: folder of the gallery.
@@ -62,6 +62,13 @@ def upgrade(
     chosen = [name for name, given in ways.items() if given]
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)} exclude each other", expected="one of them at a time")
+    asked = {
+        "--images": images, "--order": order != "random", "--share": share, "--limit": limit, "--step": step,
+        "--dry-run": dry_run,
+    }  # fmt: skip
+    for name, given in asked.items():
+        if given and not backfill:
+            raise UsageError(f"{name} belongs to a back-fill", hint="Add --backfill.")
     with warnings_said():
         if backfill:
             how: Any = {

@@ -16,7 +16,7 @@ import numpy as np
 
 from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import Failure
-from hetsearch.errors import ImageError, UsageError
+from hetsearch.errors import ImageError, SpaceMismatch, UsageError
 from hetsearch.gallery.card import GalleryCard, read_card
 from hetsearch.gallery.change import Change, Live, commit, require_removable
 from hetsearch.gallery.decode import default_workers
@@ -106,7 +106,13 @@ def backfill_gallery(
     """
     begin, out = time.perf_counter(), Path(gallery)
     own = read_card(out).space
-    require_space(encoder.space, own, what=f"the encoder '{encoder.name}' and the gallery '{out}'")
+    if encoder.space != own:
+        raise SpaceMismatch(
+            f"the encoder '{encoder.name}' is not in front of the gallery '{out}'",
+            observed=encoder.space,
+            expected=own,
+            hint="A new gallery encoder is put in front first: hetsearch index upgrade GALLERY without --backfill.",
+        )
     if space is not None:
         require_space(space.id, own, what=f"the space and the gallery '{out}'")
     _check(order, share, limit, step)

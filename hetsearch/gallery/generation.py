@@ -98,7 +98,7 @@ def write_generation(
     shards = ShardSet(folder, manifest, dead)
     spaces = require_accepted(shards, card)
     index = _write_index(out, card, shards, change)
-    write_items(out / card.items, shards, mixed=bool(spaces))
+    write_items(out / card.items, shards, bool(spaces))
     card = card.model_copy(
         update={
             "count": manifest.rows,
@@ -191,7 +191,7 @@ def require_accepted(shards: ShardSet, card: GalleryCard) -> dict[str, int]:
     return {} if counts.keys() <= {card.space} else {card.space: 0, **counts}
 
 
-def write_items(path: Path, shards: ShardSet, *, mixed: bool = False) -> None:
+def write_items(path: Path, shards: ShardSet, mixed: bool = False) -> None:
     """Write the table of items, a shard at a time; with the space of each where vectors of several are ``mixed``."""
     pa, _ = arrow()
     present = {name for entry in shards.manifest.shards for name in read_names(shards.folder / entry.file)}

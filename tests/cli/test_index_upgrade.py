@@ -102,6 +102,9 @@ def test_items_that_are_not_listed_are_counted(
 def test_what_is_asked_wrongly(pair: Pair, gallery: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--rollback and --commit exclude each other"):
         run("upgrade", gallery, "--rollback", "--commit")
+    for words in (("--dry-run",), ("--share", 0.5), ("--images", tmp_path), ("--order", "gain")):
+        with pytest.raises(UsageError, match=f"{words[0]} belongs to a back-fill"):
+            run("upgrade", gallery, "--encoder", pair.new.folder, *words)
     for words in ((), ("--backfill",)):
         with pytest.raises(UsageError, match="the new gallery encoder is not named: expected --encoder BUNDLE"):
             run("upgrade", gallery, *words)

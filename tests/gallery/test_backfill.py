@@ -111,7 +111,7 @@ def test_what_cannot_work_is_refused_before_anything_is_done(pair: Pair, sixty: 
         with pytest.raises(error, match=message):
             backfill_gallery(gallery, encoder, sixty, progress=False, **how)  # type: ignore[arg-type]
 
-    run(SpaceMismatch, f"observed {SPACE}, expected {OTHER_SPACE}", pair.old)
+    run(SpaceMismatch, rf"observed {SPACE}, expected {OTHER_SPACE}\. A new gallery encoder is put in front", pair.old)
     run(SpaceMismatch, f"observed {SPACE}, expected {OTHER_SPACE}", space=pair.before)
     run(UsageError, "no order 'best'", order="best")
     run(UsageError, "'gain' needs the new space.*--space", order="gain")
