@@ -27,8 +27,8 @@ def margins(vectors: Vectors, space: EmbeddingSpace) -> Scores:
     New queries of a class gather around its row of the new classifier ``W``. An older vector between two rows is found
     late by its own class's queries and early by another's. FastFill orders by the error that a trained map predicts of
     itself ("FastFill: Efficient Compatible Model Update", Jaeckle et al., ICLR 2023); this needs nothing that is not
-    there when the new encoder is put in front, neither labels nor a new vector. (With labels, the distance to the own
-    class, the hardest come first, and the first hits get worse before they get better.)
+    there when the new encoder is put in front, neither labels nor a new vector. It is not better than chance for every
+    pair of encoders and by every metric: ``hetsearch evaluate --upgrade-from`` measures it.
 
     Args:
         vectors: ``(n, dim)``, of the older space.

@@ -227,7 +227,7 @@ def test_another_job_drops_what_a_killed_back_fill_left(pair: Pair, sixty: Image
     assert sorted(snapshot(gallery)) == sorted([*card["files"], "gallery.json"])
 
 
-@pytest.mark.parametrize("step", ["write_failures", "write_tombstones", "write_items", "write_card", "sweep"])
+@pytest.mark.parametrize("step", ["write_tombstones", "write_card", "sweep"])
 def test_a_back_fill_killed_while_it_switches(
     pair: Pair, sixty: ImageSet, gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -29,7 +29,7 @@ def _picture(rows: tuple[BackfillRow, ...], symbols: dict[str, str], metric: str
     name = METRIC_NAMES[metric]
     title = f"{name} against the share embedded again"
     with drawing(420, 300, title) as (_, axes, result):
-        axes.set_xlim(-0.02, 1.02)
+        axes.set_xlim(-0.02, 1.06)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.set_xlabel("share of the gallery embedded again")
         axes.set_ylabel(name)
