@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from hetsearch.data.pixels import Failure
 from hetsearch.errors import DamagedArtifact, GateNotMet, SpaceMismatch, UsageError
 from hetsearch.gallery.card import Former, GalleryCard, read_card
 from hetsearch.gallery.change import Change, Live, commit, require_removable
@@ -226,11 +228,11 @@ def _head(live: Live, space: str, encoder: str, weights: str) -> Manifest:
     )
 
 
-def _failures(live: Live) -> Any:
+def _failures(live: Live) -> tuple[Failure, ...]:
     return read_failures(live.shards.folder, live.card.generation)
 
 
-def _revived(live: Live, fresh: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Rows]:
+def _revived(live: Live, fresh: NDArray[np.bool_]) -> dict[str, Rows]:
     """The latest older vector of the same picture for each item that has a new one: rows by shard."""
     shards, known, left = live.shards, live.known, fresh.copy()
     older = [entry for entry in shards.manifest.shards if entry.space is not None and entry.file in shards.dead]
