@@ -53,8 +53,8 @@ def upgrade(
     space, so have a query encoder of it ready. With --backfill older items are embedded again, in steps; searches gain
     with each, and a job that was killed goes on where it was. Replaced vectors stay on the disk: --rollback takes them
     back, and only --commit lets them go (compact frees the room). Items that came or changed after the switch leave at
-    a rollback, and 'index update' with the older encoder brings them back. In Milvus, each switch fills a new collection
-    from the vectors on the disk, the first one too. Exit code 3 if an image could not be read.
+    a rollback, and 'index update' with the older encoder brings them back. In Milvus, each switch fills a new
+    collection from the vectors on the disk, the first one too. Exit code 3 if an image could not be read.
 
     Args:
         gallery: folder of the gallery.
