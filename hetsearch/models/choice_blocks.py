@@ -61,7 +61,7 @@ class ShuffleUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(batch, inside, H, W)`` → ``(batch, outside, H', W')``."""
         if self.project is None:
-            passing, x = x.unflatten(1, (x.shape[1] // 2, 2)).unbind(2)
+            passing, x = x.reshape(x.shape[0], x.shape[1] // 2, 2, *x.shape[2:]).unbind(2)
         else:
             passing = self.project(x)
         return torch.cat((passing, self.main(x)), dim=1)
