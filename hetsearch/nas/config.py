@@ -37,7 +37,7 @@ class RewardConfig(Config):
 
 
 class EvolutionConfig(Config):
-    """The evolution; SPOS's is 50 × 20 with 10 parents, 25 + 25 children and mutation 0.1. This is the small default."""
+    """The evolution, by default a small one; SPOS's is 50 × 20 with 10 parents, 25 + 25 children and mutation 0.1."""
 
     population: Annotated[int, Field(ge=2)] = 20
     generations: Annotated[int, Field(ge=1)] = 10

@@ -80,16 +80,17 @@ class Paths:
 
     def crossed(self, first: Path, second: Path, random: np.random.Generator) -> Path:
         """Each gene from one of two parents."""
-        return tuple(one if take else other for one, other, take in zip(first, second, random.random(len(first)) < 0.5))
+        chosen = random.random(len(first)) < 0.5
+        return tuple(one if take else other for one, other, take in zip(first, second, chosen, strict=True))
 
     def repaired(self, path: Path, budget: Budget, random: np.random.Generator) -> Path | None:
         """Make genes cheaper, one drawn position after the other, until the budget is kept; None if it is not."""
         genes = list(path)
         for _ in range(REPAIRS):
-            excess = self.costs.of([tuple(genes)])[0] / budget.limits
-            if budget.allows(excess * budget.limits):
+            costs = self.costs.of([tuple(genes)])[0]
+            if budget.allows(costs):
                 return tuple(genes)
-            kind = int(np.nanargmax(excess))  # what is exceeded most
+            kind = int(np.nanargmax(costs / budget.limits))  # what is exceeded most
             cheaper = [np.flatnonzero(table[:, kind] < table[gene, kind]) for table, gene in self._at(genes)]
             places = [place for place, found in enumerate(cheaper) if len(found)]
             if not places:
