@@ -17,6 +17,7 @@ from hetsearch.nas.costs import Budget, Costs, Path, costs_of
 from hetsearch.preprocess import InputSpec
 
 REPAIRS = 200  # changes of one gene before an architecture is given up
+DRAWS = 50  # architectures drawn before a budget is
 
 Draws = NDArray[np.int64]
 
@@ -105,14 +106,14 @@ class Paths:
         Raises:
             UsageError: none was found; with several limits at once there may be none.
         """
-        for _ in range(REPAIRS):
+        for _ in range(DRAWS):
             found = self.repaired(tuple(self.draw(random, 1)[0].tolist()), budget, random)
             if found is not None:
                 return found
         limits = ", ".join(f"{kind} ≤ {limit:g}" for kind, limit in budget.model_dump(exclude_none=True).items())
         raise UsageError(
             "no architecture was found that keeps all of the budget",
-            observed=f"{REPAIRS} drawn and repaired",
+            observed=f"{DRAWS} drawn and repaired",
             expected=limits,
             hint="Raise one of the limits.",
         )

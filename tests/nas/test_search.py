@@ -38,16 +38,18 @@ def everything(paths: Paths) -> list[Path]:
 
 
 def test_evolution_beats_chance_at_the_same_cost_and_keeps_the_budget() -> None:
-    budget = Budget(macs=3e6)
-    for seed in range(3):
+    budget, gains = Budget(macs=3e6), []
+    for seed in range(4):
         toy = Toy(LARGE)
         evolved = evolve(LARGE, budget, toy, SMALL, seed=seed)
         drawn = draw_all(LARGE, budget, toy, SMALL, seed=seed)
         assert len(evolved.rewards) == len(drawn.rewards) == 72
         assert budget.allows(LARGE.costs.of(list(evolved.rewards) + list(drawn.rewards))).all()
-        assert max(evolved.rewards.values()) > max(drawn.rewards.values())
-        assert evolved.history == sorted(evolved.history)
         assert len(evolved.history) == 6
+        assert evolved.history == sorted(evolved.history)
+        assert evolved.history[-1] == max(evolved.rewards.values())
+        gains.append(evolved.history[-1] - drawn.history[-1])
+    assert np.mean(gains) > 0.2
 
 
 def test_the_same_seed_finds_the_same() -> None:
