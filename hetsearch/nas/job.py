@@ -127,7 +127,7 @@ class Job:
                 "seed": search.seed,
                 "methods": {name: self._summary(one) for name, one in found.items()},
                 "top": top,
-                "architectures": float(len(self.paths)),
+                "architectures": self.paths.count,
                 "search_space": self.config.search_space.model_dump(mode="json"),
                 "input": self.config.recipe.input.model_dump(mode="json"),
                 "dim": self.paths.dim,

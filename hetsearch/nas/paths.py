@@ -45,9 +45,10 @@ class Paths:
             for count in range(1, len(space.widths) + 1)
         }
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> float:
         """How many architectures there are."""
-        return int(np.prod([float(len(position.genes)) for position in self.positions]))
+        return float(np.prod([float(len(position.genes)) for position in self.positions]))
 
     def spell(self, path: Sequence[int]) -> str:
         """The string of an architecture."""

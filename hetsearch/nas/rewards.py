@@ -85,7 +85,8 @@ class Judge:
 
     def measure(self, supernet: EncoderNetwork, architecture: str) -> Metrics:
         """``map`` and ``p@1`` of M(q, g), where the gallery is known, and of M(q, q) as ``homogeneous_…``."""
-        network = cut_out(supernet, architecture)
+        # Twice as fast on a CPU.
+        network = cut_out(supernet, architecture).to(memory_format=torch.channels_last)
         calibrate(network, torch.from_numpy(self.calibration), batch_size=self.batch_size)
         vectors = TorchEncoder(network, name="", space="").encode_pixels(self.validation)
         found = retrieval_metrics(vectors, vectors, self.sides, prefix=HOMOGENEOUS)

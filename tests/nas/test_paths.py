@@ -15,7 +15,7 @@ def test_strings_and_numbers_are_the_same_architectures(paths: Paths) -> None:
         assert paths.read(paths.spell(path)) == tuple(path)
     with pytest.raises(ConfigError, match="gene 2"):
         paths.read("c3-c9-c3-c3")
-    assert len(paths) == 1 * 4 * 3 * 4
+    assert paths.count == 1 * 4 * 3 * 4
 
 
 def test_choices_are_drawn_evenly_and_then_widths(paths: Paths) -> None:
