@@ -29,7 +29,10 @@ Table = NDArray[np.float64]
 
 
 class Budget(Config):
-    """The most that a searched network may cost; what is None is not limited."""
+    """The most that a searched network may cost; what is None is not limited.
+
+    A closed-form head that ``align`` adds after the training of the winner is no part of what is searched.
+    """
 
     macs: Annotated[float, Field(gt=0)] | None = None  # of one image
     params: Annotated[float, Field(gt=0)] | None = None

@@ -16,8 +16,8 @@ from hetsearch.nas.paths import Paths
 from hetsearch.nas.rewards import Judge
 from hetsearch.nas.sampling import PathSampler
 from hetsearch.nas.supernet import build_supernet, supernet_of
-from hetsearch.training.loop import Evaluate, make_accelerator
 from hetsearch.training.joining import Joining
+from hetsearch.training.loop import Evaluate, make_accelerator
 
 PROBES = 0x9B0  # salt of the draw of probed architectures
 
@@ -34,8 +34,10 @@ def open_search(config: NasConfig, space_folder: Path, gallery_encoder: Path | N
     paths = Paths(config.search_space, config.recipe.input, config.recipe.encoder.dim)
     config.budget.check(paths.costs)
     found = paths.within(config.budget, np.random.default_rng(config.search.seed))
-    config.winner_recipe(paths.spell(found))
-    return Joining.open(config.supernet_recipe(), space_folder, gallery_encoder=gallery_encoder), paths
+    winner = config.winner_recipe(paths.spell(found))
+    joining = Joining.open(config.supernet_recipe(), space_folder, gallery_encoder=gallery_encoder)
+    joining.check(winner)
+    return joining, paths
 
 
 def train_supernet(config: NasConfig, joining: Joining, paths: Paths, judge: Judge, out: Path) -> SupernetCard:
