@@ -17,11 +17,18 @@ from hetsearch.files import dump_json
 if TYPE_CHECKING:
     from hetsearch.data import Failure, ImageSet
     from hetsearch.gallery import BuildReport, Estimate, UpdateReport
+    from hetsearch.gallery.embed import Runner
     from hetsearch.runtime import Encoder
 
 SHOWN = 10  # unreadable images that are written out; failures.parquet has all
 
 app = App(name="index", help="Make a gallery of images, keep it up to date, look whether it is whole.")
+
+
+Ray = Annotated[
+    str | None,
+    Parameter(help="Embed on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local to try it on this machine."),
+]
 
 
 @app.command
@@ -44,7 +51,10 @@ def build(
     workers: Annotated[
         int | None, Parameter(help="Processes that read images; 0 reads in this one. Default: half the cores.")
     ] = None,
-    threads: Annotated[int | None, Parameter(help="Threads of the encoder; default: every core.")] = None,
+    threads: Annotated[
+        int | None, Parameter(help="Threads of the encoder; default: every core, or 1 in a worker of --ray.")
+    ] = None,
+    ray: Ray = None,
     dry_run: Annotated[
         bool, Parameter(help="Only say what it would cost: bytes, memory, time.", negative="")
     ] = False,
@@ -65,7 +75,9 @@ def build(
         }  # fmt: skip
         if dry_run:
             return _show_estimate(plan_gallery(*job, **what), json)
-        report = build_gallery(*job, on_error=on_error, max_errors=max_errors, say=_said, **what)
+        report = build_gallery(
+            *job, on_error=on_error, max_errors=max_errors, say=_said, runner=_runner(ray, threads), **what
+        )
     _show_failures(report.failures)
     emit(dump_json(report.as_dict()).rstrip() if json else _built(report))
     return report.exit_code
@@ -94,7 +106,10 @@ def update(
     workers: Annotated[
         int | None, Parameter(help="Processes that read images; 0 reads in this one. Default: half the cores.")
     ] = None,
-    threads: Annotated[int | None, Parameter(help="Threads of the encoder; default: every core.")] = None,
+    threads: Annotated[
+        int | None, Parameter(help="Threads of the encoder; default: every core, or 1 in a worker of --ray.")
+    ] = None,
+    ray: Ray = None,
     dry_run: Annotated[bool, Parameter(help="Only say what would be done.", negative="")] = False,
     json: Json = False,
 ) -> int:
@@ -111,7 +126,7 @@ def update(
     with _warnings_said():
         report = update_gallery(
             gallery, _loaded(encoder, threads), _opened(images), remove=not keep, rebuild=rebuild, on_error=on_error,
-            max_errors=max_errors, workers=workers, dry_run=dry_run, say=_said,
+            max_errors=max_errors, workers=workers, dry_run=dry_run, say=_said, runner=_runner(ray, threads),
         )  # fmt: skip
     return _show_update(report, json)
 
@@ -202,6 +217,13 @@ def _loaded(encoder: Path, threads: int | None) -> Encoder:
     from hetsearch.runtime.threads import available_threads
 
     return load_encoder(encoder, threads=available_threads() if threads is None else threads)
+
+
+def _runner(address: str | None, threads: int | None) -> Runner:
+    from hetsearch.gallery.embed import run_here
+    from hetsearch.gallery.ray_embed import RayRunner
+
+    return run_here if address is None else RayRunner(address, threads=threads or 1)
 
 
 def _opened(images: str) -> ImageSet:

@@ -5,6 +5,7 @@ from hetsearch.gallery.card import GalleryCard
 from hetsearch.gallery.estimate import Estimate
 from hetsearch.gallery.gallery import Gallery, Hit, open_gallery
 from hetsearch.gallery.ids import stable_id, stable_ids
+from hetsearch.gallery.ray_embed import RayRunner
 from hetsearch.gallery.report import BuildReport, CompactReport, UpdateReport
 from hetsearch.gallery.store import GalleryStore
 from hetsearch.gallery.update import compact_gallery, delete_items, update_gallery
@@ -18,6 +19,7 @@ __all__ = [
     "GalleryCard",
     "GalleryStore",
     "Hit",
+    "RayRunner",
     "UpdateReport",
     "VerifyReport",
     "build_gallery",

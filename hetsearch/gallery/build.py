@@ -18,7 +18,7 @@ from hetsearch.errors import DataError, UsageError
 from hetsearch.files import make_folder
 from hetsearch.gallery.card import CARD, EMBEDDINGS, GalleryCard, read_card
 from hetsearch.gallery.decode import default_workers
-from hetsearch.gallery.embed import Embedding, OnError, Say, embed, silent
+from hetsearch.gallery.embed import Embedding, OnError, Runner, Say, embed, run_here, silent
 from hetsearch.gallery.estimate import Estimate, estimate, measure, require_room
 from hetsearch.gallery.folder import exclusive, require_ours, sweep
 from hetsearch.gallery.gallery import open_gallery
@@ -68,6 +68,7 @@ def build_gallery(
     workers: int | None = 0,
     progress: bool = True,
     say: Say = silent,
+    runner: Runner = run_here,
 ) -> BuildReport:
     """Embed images and make a gallery of them.
 
@@ -90,6 +91,8 @@ def build_gallery(
             afresh, so a script that asks for them needs ``if __name__ == "__main__":``.
         progress: draw a bar with images/s on stderr.
         say: takes a line for the person, about what is reused.
+        runner: embeds the shards: in this process, or on a cluster (:class:`hetsearch.gallery.RayRunner`). A job that
+            was begun by one can be gone on with by another.
 
     Raises:
         UsageError: an argument cannot work, the disk has no room, another job is at work in ``out``, or ``out`` holds
@@ -118,7 +121,7 @@ def build_gallery(
         if not (job.folder / MANIFEST).exists():
             write_manifest(job.folder, job.manifest)
         plan = (encoder, job.images, job.folder, job.manifest)
-        done = embed(Embedding(*plan, on_error, max_errors, job.workers, progress, say))
+        done = embed(Embedding(*plan, on_error, max_errors, job.workers, progress, say, runner))
         shards = tuple(entry for entry in done.shards if entry.rows)
         if not shards:
             raise _nothing_read(job, done.failures)
