@@ -1,12 +1,12 @@
 """Embed on a Ray cluster: a pool of workers, each of which takes one shard of the plan at a time.
 
 The listing stays with the job. A worker gets the paths (or pixels) of one shard, embeds them in the batches of the plan
-and writes the shard into the folder itself, as a job on one machine does. So a job may be begun here and finished there.
+and writes the shard into the folder itself, as a job on one machine does: a job may be begun here and finished there.
 
-The workers are Ray's actors, handed out here and not by Ray Data, for two reasons. Ray Data gives the task of a dead
-actor to no other one but waits until that actor runs again (ray-project/ray, issue 41029), which it never does where
-its node is gone and the others are full. And it takes its input whole, or reads it on the nodes: the listing would lie
-in the object store, or be made anew by each worker. The shards on the disk are the checkpoint.
+The workers are plain actors of Ray and not a pool of Ray Data's. That takes its whole input before it starts: the
+listing would lie in the object store, or be made anew by every worker. And it keeps the task of a dead actor for that
+actor, to be started again (ray-project/ray, issue 41029), and says nothing of it. Here a lost shard goes to the next
+worker that is free, with a word, and one that kills its workers is named. The shards on the disk are the checkpoint.
 """
 
 from __future__ import annotations
@@ -228,5 +228,6 @@ def _witness(images: ImageSet) -> str | None:
 
 
 def _brief(error: Exception) -> str:
+    """The first sentence of the last line: Ray's messages go from the trace to the reason, and on to advice."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__
+    return lines[-1].partition(". ")[0][:200] if lines else type(error).__name__

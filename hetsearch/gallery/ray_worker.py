@@ -60,7 +60,7 @@ class Worker:
         """
         order, node = self._order, socket.gethostname()
         for package, version in order.versions.items():
-            if (found := versions()[package]) != version:
+            if (found := versions().get(package, "none")) != version:
                 raise UsageError(
                     f"the node '{node}' has another version of '{package}'",
                     observed=found,
