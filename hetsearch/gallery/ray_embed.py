@@ -116,7 +116,9 @@ class _Pool:
 
     def _send(self, worker: Any, number: int) -> None:
         images = _sent(self._job.images, self._job.manifest.plan.covered(number))
-        answer = worker.embed.remote(number, images, _witness(images))
+        # Where a worker has died, it may be a picture that did it: in a process of its own it kills no other worker.
+        decoders = 1 if self._deaths[number] else 0
+        answer = worker.embed.remote(number, images, _witness(images), decoders)
         self._working[answer] = worker, number
 
     def _started(self, answer: Any) -> None:

@@ -82,13 +82,14 @@ class Worker:
             )
         return node
 
-    def embed(self, number: int, images: ImageSet, witness: str | None) -> Done:
+    def embed(self, number: int, images: ImageSet, witness: str | None, decoders: int) -> Done:
         """Embed a shard and write it, or take it as it is where a worker wrote it and died after that.
 
         Args:
             number: of the shard.
             images: those of the shard.
             witness: one of their files that the job sees.
+            decoders: processes that read them; 0 reads them in this one.
 
         Raises:
             UsageError: this node does not see it.
@@ -104,7 +105,7 @@ class Worker:
                 observed=f"no '{witness}'",
                 hint="Choose --images that every node has at the same path.",
             )
-        batches = iter_decoded(images, self._encoder.input, manifest.plan.batches(range(len(images))), 0)
+        batches = iter_decoded(images, self._encoder.input, manifest.plan.batches(range(len(images))), decoders)
         shard, failures = encode_shard(self._encoder, images, batches)
         return write_shard(order.folder, number, shard, manifest.job, failures), failures
 

@@ -279,7 +279,7 @@ def test_a_node_that_cannot_do_the_job(order: Order, images: ImageSet, tmp_path:
     with pytest.raises(UsageError, match=r"has another encoder in"):
         Worker(replace(order, bundle=linear_bundle(tmp_path / "b", space=OTHER_SPACE, seed=3))).start()
     with pytest.raises(UsageError, match=r"does not see the images: observed no '.*gone\.png'"):
-        Worker(order).embed(0, images.subset(range(2)), str(tmp_path / "gone.png"))
+        Worker(order).embed(0, images.subset(range(2)), str(tmp_path / "gone.png"), 0)
 
 
 def test_paths_are_sent_whole_and_errors_as_they_are(

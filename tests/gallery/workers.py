@@ -22,10 +22,10 @@ def desk(order: Order) -> Path:
 class Noting(Worker):
     """It notes each shard, and whether it found it written."""
 
-    def embed(self, number: int, images: ImageSet, witness: str | None) -> Done:
+    def embed(self, number: int, images: ImageSet, witness: str | None, decoders: int) -> Done:
         path = self._order.folder / f"shard-{number:05d}.parquet"
         before = path.stat().st_ino if path.exists() else None
-        done = super().embed(number, images, witness)
+        done = super().embed(number, images, witness, decoders)
         with (desk(self._order) / "notes").open("a") as notes:
             notes.write(f"{number} {'kept' if path.stat().st_ino == before else 'made'}\n")
         return done
@@ -37,12 +37,12 @@ class Mortal(Noting):
     shards = 0
     in_the_middle = False
 
-    def embed(self, number: int, images: ImageSet, witness: str | None) -> Done:
+    def embed(self, number: int, images: ImageSet, witness: str | None, decoders: int) -> Done:
         self.shards += 1
         doomed = self.shards == 2 and self._first()
         if doomed and self.in_the_middle:
             os.replace = _die  # the temporary file is there and has not got its name
-        done = super().embed(number, images, witness)
+        done = super().embed(number, images, witness, decoders)
         return _die() if doomed else done
 
     def _first(self) -> bool:
@@ -60,14 +60,14 @@ class MortalInTheMiddle(Mortal):
 class Stranded(Noting):
     """On the node that a test will take away it waits for ever, and the others wait until it does."""
 
-    def embed(self, number: int, images: ImageSet, witness: str | None) -> Done:
+    def embed(self, number: int, images: ImageSet, witness: str | None, decoders: int) -> Done:
         lost, stranded = (desk(self._order) / "lost").read_text(), desk(self._order) / "stranded"
         if ray.get_runtime_context().get_node_id() == lost:
             stranded.touch()
             signal.pause()
         while not stranded.exists():
             time.sleep(0.02)
-        return super().embed(number, images, witness)
+        return super().embed(number, images, witness, decoders)
 
 
 def _die(*arguments: object) -> Done:
