@@ -115,7 +115,7 @@ class _Pool:
             self._starting[worker.start.remote()] = worker
 
     def _send(self, worker: Any, number: int) -> None:
-        images = _sent(self._job.images, self._job.manifest.plan.covered(number))
+        images = sent(self._job.images, self._job.manifest.plan.covered(number))
         # Where a worker has died, it may be a picture that did it: in a process of its own it kills no other worker.
         decoders = 1 if self._deaths[number] else 0
         answer = worker.embed.remote(number, images, _witness(images), decoders)
@@ -217,7 +217,7 @@ def _order(job: Embedding, threads: int, probe: Path) -> Order:
     return Order(Path(folder).absolute(), threads, probe.parent, job.manifest, probe, versions())
 
 
-def _sent(images: ImageSet, rows: range) -> ImageSet:
+def sent(images: ImageSet, rows: range) -> ImageSet:
     """Some of the images, to be sent: a node has other working folders."""
     sources = [source_of(images, row) for row in rows]
     absolute = (str(Path(source).absolute()) if isinstance(source, (str, Path)) else source for source in sources)

@@ -287,9 +287,9 @@ def test_paths_are_sent_whole_and_errors_as_they_are(
 ) -> None:
     monkeypatch.chdir(fashion_folder.parent)
     images = open_source(fashion_folder.name)
-    sent = ray_embed._sent(images, range(5, 8))
-    assert (sent.keys, sent.labels) == (images.keys[5:8], images.labels[5:8])
-    assert [sent.read(row) for row in range(3)] == [str(fashion_folder / key) for key in images.keys[5:8]]
+    few = ray_embed.sent(images, range(5, 8))
+    assert (few.keys, few.labels) == (images.keys[5:8], images.labels[5:8])
+    assert [few.read(row) for row in range(3)] == [str(fashion_folder / key) for key in images.keys[5:8]]
     with pytest.raises(ImageError, match="why not"):
         Sent((ImageError("why not"),))(0)
 
