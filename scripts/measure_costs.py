@@ -3,7 +3,7 @@
     python scripts/measure_costs.py            # needs FashionMNIST and scikit-learn (two photographs); about a minute
 
 Times are user and system time of one thread, so other work on the machine makes them worse only by what it does to the
-caches. Each is the best of three.
+caches. Each is the best of three. How far the vectors depend on the number of threads is shown too.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import sklearn
 
 from hetsearch.data.images import ImageSet, PathReader
+from hetsearch.data.pixels import load_pixels
 from hetsearch.data.sources import open_source
 from hetsearch.gallery import build_gallery
 from hetsearch.gallery.decode import content_of
@@ -55,6 +56,18 @@ def jobs(folder: Path) -> None:
         fresh = (folder / f"{name}-{run}" for run in range(3))
         spent = best(lambda: build_gallery(encoder, some, next(fresh), progress=False), count)  # noqa: B023
         show(f"index build, {name}, 28 x 28 pixels", spent, "us/image")
+
+
+def threads() -> None:
+    """How far the vectors of 256 images in batches of 64 depend on the number of threads."""
+    images = open_source("fashion-mnist:test").subset(range(256))
+    for name in ("gallery-encoder", "query-encoder"):
+        alone = load_encoder(ZOO / name)
+        pixels = load_pixels(images, alone.input)
+        expected = alone.encode_pixels(pixels)
+        for count in (2, 4, 8):
+            found = load_encoder(ZOO / name, threads=count).encode_pixels(pixels)
+            show(f"{name}, {count} threads against one", float(np.abs(found - expected).max()) * 1e7, "e-7")
 
 
 def photographs() -> None:
@@ -110,6 +123,7 @@ def main() -> None:
     keys = tuple(f"{row % 1000:03d}/{row:010d}-{digits[row]:010d}.jpg" for row in range(ROWS))
     with tempfile.TemporaryDirectory() as folder:
         jobs(Path(folder))
+        threads()
         photographs()
         shards(Path(folder), keys)
         handing_out(keys)

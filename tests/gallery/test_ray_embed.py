@@ -226,6 +226,26 @@ def test_a_picture_that_kills_every_worker(
     assert not list((tmp_path / "g").rglob("*.tmp"))
 
 
+def test_a_picture_that_ends_its_decoder_is_dealt_with_as_by_a_job_here(
+    connected: Any, encoder: OnnxEncoder, images: ImageSet, tmp_path: Path
+) -> None:
+    from tests.gallery.workers import Explosive
+
+    few = images.subset(range(30))
+    bad = replace(few, read=lambda row: Explosive() if row == 12 else few.read(row))
+
+    def outcome(name: str, **where: Any) -> tuple[object, dict[str, bytes]]:
+        try:
+            report = build_gallery(encoder, bad, tmp_path / name, shard_rows=10, progress=False, **where)
+        except HetsearchError as error:
+            return error.what, {}
+        return report.failures, snapshot(tmp_path / name)
+
+    lines: list[str] = []
+    assert outcome("there", runner=RayRunner("auto"), say=lines.append) == outcome("here", workers=1)
+    assert [line.partition(",")[0] for line in lines] == ["a worker was lost at shard 1"]
+
+
 def test_a_job_on_a_cluster_may_stop_at_errors(
     connected: Any, encoder: OnnxEncoder, images: ImageSet, tmp_path: Path
 ) -> None:
