@@ -9,4 +9,4 @@ export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 source scripts/environment.sh "all,dev"
 .venv/bin/ruff check .
 .venv/bin/mypy
-.venv/bin/python -m pytest -n 2 --dist loadgroup -q "$@"
+.venv/bin/python -m pytest -n 2 -q "$@"

@@ -102,8 +102,11 @@ class _Pool:
     def close(self) -> None:
         """Let all workers go, whatever they are at."""
         for worker in (*self._starting.values(), *self._idle, *(worker for worker, _ in self._working.values())):
-            with contextlib.suppress(self._ray.exceptions.RayError):
-                self._ray.kill(worker)
+            self._dismiss(worker)
+
+    def _dismiss(self, worker: Any) -> None:
+        with contextlib.suppress(self._ray.exceptions.RayError):
+            self._ray.kill(worker)
 
     def _hire(self) -> None:
         """As many workers as the nodes of this moment have room for; one at least, to be waited for."""
@@ -128,6 +131,7 @@ class _Pool:
             self._failed_starts = 0
             self._idle.append(worker)
             return
+        self._dismiss(worker)  # it may only be out of reach
         self._failed_starts += 1
         if self._failed_starts == ATTEMPTS:
             raise HetsearchError(
@@ -135,6 +139,7 @@ class _Pool:
                 observed=lost,
                 hint="Every node needs the same Python packages: pip install 'hetsearch[gallery,distributed]'.",
             )
+        self._job.say(f"a worker could not be started: {lost}")
 
     def _embedded(self, answer: Any) -> tuple[int, Done] | None:
         worker, number = self._working.pop(answer)
@@ -142,6 +147,7 @@ class _Pool:
         if lost is None:
             self._idle.append(worker)
             return number, done
+        self._dismiss(worker)
         self._waiting.appendleft(number)
         self._deaths[number] += 1
         covered = self._job.manifest.plan.covered(number)
@@ -176,6 +182,7 @@ def _connected(address: str) -> Iterator[ModuleType]:
     if ray.is_initialized():
         yield ray
         return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster of ours reports to nobody
     try:
         _require_answer(address)
         ray.init(address, log_to_driver=False, logging_level="ERROR")
