@@ -140,5 +140,5 @@ def test_a_wrong_space_is_refused(space: dict[str, object], message: str) -> Non
 
 def test_a_block_without_a_choice_is_named() -> None:
     space = SearchSpace(stages=(Stage(width=16, choices=("conv3",)), Stage(width=8)), choices=("skip", "shuffle3"))
-    with pytest.raises(ConfigError, match="stage 2 .*16 channels in, 8 out"):
+    with pytest.raises(ConfigError, match=r"stage 2 .*16 channels in, 8 out"):
         positions_of(space, 1)

@@ -61,5 +61,5 @@ def test_limits_that_exclude_one_another_end(paths: Paths) -> None:
     smallest = paths.costs.smallest()
     budget = Budget(macs=smallest[0], params=smallest[1])
     budget.check(paths.costs)
-    with pytest.raises(UsageError, match="keeps all of the budget.*macs ≤ .*params ≤ "):
+    with pytest.raises(UsageError, match=r"keeps all of the budget.*macs ≤ .*params ≤ "):
         paths.within(budget, np.random.default_rng(0))
