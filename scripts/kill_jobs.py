@@ -3,11 +3,12 @@
     python scripts/kill_jobs.py --images fashion-mnist:test --encoder zoo/fashion-mnist/query-encoder
     python scripts/kill_jobs.py --images fashion-mnist:test --encoder BUNDLE --limit 3000 --kills 50 --random 10
 
-The jobs are ``build``, ``update``, ``delete`` and ``compact``. A child process runs one of them and is killed before or
-after the n-th rename, by which every file of a gallery takes its name; n is spread over all renames of all jobs. Some
-are killed at a random time instead. Then the same job runs again in this process. It holds if
+The jobs are ``build``, ``update``, ``delete``, ``compact``, ``upgrade``, ``backfill`` in two steps, ``rollback``; the
+newer encoder of these is made up, the one that is given with one component mirrored. A child process runs a job and is
+killed before or after the n-th rename, by which every file of a gallery takes its name; n is spread over all renames of
+all jobs. Some are killed at a random time instead. Then the same job runs again in this process. It holds if
 
-- in between the gallery opens as it was, or as it became, or says that it is not finished;
+- in between the gallery opens as it was, or as it became or a step left it, or says that it is not finished;
 - afterwards every file is byte for byte that of the job that nobody killed (items, vectors, index), searches give the
   same hits, the failures are the same, and no other file is there;
 - no image of a shard that was on the disk was embedded again.
@@ -20,6 +21,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -40,13 +42,28 @@ from hetsearch.data.images import ImageSet
 from hetsearch.data.sources import open_source
 from hetsearch.errors import UsageError
 from hetsearch.files import write_json
-from hetsearch.gallery import build_gallery, compact_gallery, delete_items, open_gallery, update_gallery, verify_gallery
+from hetsearch.gallery import (
+    backfill_gallery,
+    build_gallery,
+    compact_gallery,
+    delete_items,
+    open_gallery,
+    rollback_upgrade,
+    update_gallery,
+    upgrade_gallery,
+    verify_gallery,
+)
+from hetsearch.gallery.card import EMBEDDINGS, read_card
 from hetsearch.gallery.manifest import read_manifest
+from hetsearch.gallery.shards import FOOTER
+from hetsearch.gallery.tables import read_metadata
 from hetsearch.preprocess import InputSpec, Pixels, open_image
 from hetsearch.runtime import Encoder, load_encoder
-from hetsearch.space import Embeddings, Vectors
+from hetsearch.space import Embeddings, EmbeddingSpace, Vectors
 
-JOBS = ("build", "update", "delete", "compact")
+JOBS = ("build", "update", "delete", "compact", "upgrade", "backfill", "rollback")
+EMBEDDING = ("build", "update", "backfill")  # these take nearly all the time
+NEWER = "sp_00000000000000ff"  # the space of the newer encoder
 BEFORE, AFTER = "before", "after"
 FACTORY = "IVF16,SQ8"
 
@@ -67,11 +84,10 @@ class Kill:
 
 
 @dataclass
-class Counting:
-    """An encoder that counts the images that it embeds."""
+class Wrapped:
+    """An encoder around another one."""
 
     inner: Encoder
-    images: int = 0
 
     @property
     def name(self) -> str:
@@ -99,13 +115,52 @@ class Counting:
         return self.inner.input
 
     def encode(self, images: Any, keys: Any = None) -> Embeddings:
-        """Embed pictures; not counted."""
+        """Embed pictures."""
         return self.inner.encode(images, keys)
+
+    def encode_pixels(self, pixels: Pixels) -> Vectors:
+        """Embed."""
+        return self.inner.encode_pixels(pixels)
+
+
+@dataclass
+class Counting(Wrapped):
+    """It counts the images that a job embeds."""
+
+    images: int = 0
 
     def encode_pixels(self, pixels: Pixels) -> Vectors:
         """Embed and count."""
         self.images += len(pixels)
         return self.inner.encode_pixels(pixels)
+
+
+class Newer(Wrapped):
+    """It mirrors one component, and is of a space of its own, which declares the other one."""
+
+    @property
+    def space(self) -> str:
+        """Id of its space."""
+        return NEWER
+
+    @property
+    def declared(self) -> EmbeddingSpace:
+        """Its space."""
+        record = {"space": self.inner.space, "compatible": {"map": None}}
+        return EmbeddingSpace(NEWER, self.dim, "f" * 64, compatible_with=(record,))
+
+    def encode(self, images: Any, keys: Any = None) -> Embeddings:
+        """Embed pictures."""
+        found = self.inner.encode(images, keys)
+        return Embeddings(_mirrored(found.vectors), NEWER, found.keys)
+
+    def encode_pixels(self, pixels: Pixels) -> Vectors:
+        """Embed."""
+        return _mirrored(self.inner.encode_pixels(pixels))
+
+
+def _mirrored(vectors: Vectors) -> Vectors:
+    return np.concatenate([vectors[:, :-1], -vectors[:, -1:]], axis=1)
 
 
 def main() -> int:
@@ -136,8 +191,10 @@ class Trials:
         self.rows: list[dict[str, Any]] = []
         self.encoder = Counting(load_encoder(options.encoder))
         _make_listings(open_source(options.images), options.limit, work)
-        self.query = load_encoder(options.encoder).encode([work / "pictures" / f"{row:06d}.png" for row in range(20)])
+        pictures = [work / "pictures" / f"{row:06d}.png" for row in range(20)]
+        self.queries = {one.space: one.encode(pictures) for one in (self.encoder, Newer(self.encoder))}
         self.writes: dict[str, int] = {}
+        self.embedded: dict[str, dict[str, int]] = {}
         self.seconds: dict[str, float] = {}
         self.failures: dict[str, Any] = {}
         previous = None
@@ -150,6 +207,7 @@ class Trials:
                 report = _run(job, work, out, self.encoder, options.shard_rows, 0)
             self.failures[job] = getattr(report, "failures", ())
             self.writes[job], self.seconds[job] = count[0], time.perf_counter() - begin
+            self.embedded[job] = _embedded(out, previous)
             verify_gallery(out)
             previous = out
 
@@ -160,7 +218,7 @@ class Trials:
         chosen = np.unique(np.linspace(0, len(places) - 1, num=min(count, len(places))).round().astype(int))
         kills = [Kill(*places[place], workers=number % 2) for number, place in enumerate(chosen)]
         rng = random.Random(0)
-        jobs = [JOBS[number % 2] for number in range(at_random)]  # the two that embed take nearly all the time
+        jobs = [EMBEDDING[number % len(EMBEDDING)] for number in range(at_random)]
         return kills + [Kill(job, 0, "", rng.random(), number % 2) for number, job in enumerate(jobs)]
 
     def run(self, kill: Kill) -> None:
@@ -172,17 +230,20 @@ class Trials:
             shutil.copytree(self.work / "whole" / JOBS[before], out)
         code = self._killed(kill, out)
         wrong = [] if code == -signal.SIGKILL or not kill.at else [f"the child ended with {code}"]
-        opens = _opens(out)
-        allowed = {_opens(whole), _opens(self.work / "whole" / JOBS[before]) if before >= 0 else "unfinished"}
-        if opens not in allowed:
-            wrong.append(f"in between the gallery was: {opens}")
-        left = self._left(kill.job, whole, out) if opens != _opens(whole) else 0
+        opens, became = _opens(out), _opens(whole)
+        was = _opens(self.work / "whole" / JOBS[before]) if before >= 0 else (0, 0)
+        steps = {(generation, became[1]) for generation in range(was[0] + 1, became[0])}
+        if opens not in {was, became, *steps}:
+            wrong.append(f"in between the gallery was: generation {opens[0]}, {opens[1]} items")
+        shards = self.embedded[kill.job].items()
+        left = sum(rows for file, rows in shards if not (out / EMBEDDINGS / file).exists())
         self.encoder.images = 0
         report = _run(kill.job, self.work, out, self.encoder, self.options.shard_rows, 0)
         if self.encoder.images != left:
             wrong.append(f"{self.encoder.images} images were embedded, {left} were left")
         wrong += _differences(whole, out)
-        if open_gallery(out).search(self.query, 10) != open_gallery(whole).search(self.query, 10):
+        query = self.queries[open_gallery(whole).space]
+        if open_gallery(out).search(query, 10) != open_gallery(whole).search(query, 10):
             wrong.append("searches differ")
         if getattr(report, "failures", ()) != self.failures[kill.job]:
             wrong.append("the failures differ")
@@ -203,16 +264,6 @@ class Trials:
                 child.kill()
             child.communicate()
         return child.returncode
-
-    def _left(self, job: str, whole: Path, out: Path) -> int:
-        """Images in the shards that the killed job was to embed and did not write."""
-        if job not in ("build", "update"):
-            return 0
-        manifest = read_manifest(whole / "embeddings", 1 + JOBS.index(job))
-        numbers = range(manifest.plan.first, manifest.plan.first + manifest.plan.shards)
-        rows = {entry.file: entry.rows for entry in manifest.shards}
-        names = [f"shard-{number:05d}.parquet" for number in numbers]
-        return sum(rows.get(name, 0) for name in names if not (out / "embeddings" / name).exists())
 
     def report(self, path: Path | None) -> None:
         """Print the count by job, and what did not hold."""
@@ -237,7 +288,23 @@ def _run(job: str, work: Path, out: Path, encoder: Encoder, shard_rows: int, wor
         return update_gallery(out, encoder, open_source(str(work / "after.csv")), workers=workers, progress=False)
     if job == "delete":
         return delete_items(out, [f"key {row:06d}" for row in range(0, 40, 3)])
-    return compact_gallery(out)
+    if job == "compact":
+        return compact_gallery(out)
+    if job == "rollback":
+        return rollback_upgrade(out)
+    newer = Newer(encoder)
+    if job == "upgrade":
+        return upgrade_gallery(out, newer, newer.declared)
+    images = open_source(str(work / "after.csv"))
+    return backfill_gallery(out, newer, images, step=len(images) // 2, workers=workers, progress=False)
+
+
+def _embedded(out: Path, before: Path | None) -> dict[str, int]:
+    """The rows of each shard that is new since ``before`` and was embedded, not copied: it says for which job."""
+    manifest = read_manifest(out / EMBEDDINGS, read_card(out).generation)
+    new = [entry for entry in manifest.shards if not (before and (before / EMBEDDINGS / entry.file).exists())]
+    footers = {entry.file: read_metadata(out / EMBEDDINGS / entry.file, FOOTER) or "{}" for entry in new}
+    return {entry.file: entry.rows for entry in new if json.loads(footers[entry.file])["job"]}
 
 
 def _make_listings(images: ImageSet, limit: int, work: Path) -> None:
@@ -301,13 +368,13 @@ def _renames(at: int = 0, moment: str = BEFORE) -> Iterator[list[int]]:
         os.replace = rename
 
 
-def _opens(out: Path) -> str:
-    """What somebody finds who opens the gallery now."""
+def _opens(out: Path) -> tuple[int, int]:
+    """Generation and items that somebody finds who opens the gallery now; 0 and 0 of an unfinished one."""
     try:
         gallery = open_gallery(out)
     except UsageError:
-        return "unfinished"
-    return f"generation {gallery.card.generation}, {len(gallery)} items"
+        return 0, 0
+    return gallery.card.generation, len(gallery)
 
 
 def _files(folder: Path) -> dict[str, str]:

@@ -46,14 +46,15 @@ def linear_bundle(
     spec: InputSpec | None = None,
     seed: int = 0,
     role: Role = "query",
+    weights: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Path:
-    """Write an encoder bundle that projects the pixels with one random matrix, and return ``folder``.
+    """Write an encoder bundle that projects the pixels with one matrix, random if none is given; return ``folder``.
 
     Two bundles with one ``seed``, ``dim`` and ``spec`` give the same vectors, whatever their space is called.
     """
     spec = spec or InputSpec()
     folder.mkdir(parents=True, exist_ok=True)
-    matrix, bias = linear_weights(dim, spec, seed)
+    matrix, bias = weights or linear_weights(dim, spec, seed)
     onnx.save(_graph(space, dim, spec, matrix, bias), str(folder / ONNX))
     save_file({"matrix": matrix, "bias": bias}, str(folder / WEIGHTS))
     card = EncoderCard(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from hetsearch.cli.console import emit, say, table
 from hetsearch.files import dump_json, make_folder, read_json
+
+if TYPE_CHECKING:
+    from hetsearch.space import EmbeddingSpace
 
 # The names stand here, not in the docstring of the command: its help shows the parameters' words.
 GATE_HELP = (
@@ -42,6 +45,13 @@ def evaluate(
     open_set: Annotated[
         bool, Parameter(help="Measure TPIR at FPIR too: queries without a relevant item are impostors.", negative="")
     ] = False,
+    upgrade_from: Annotated[
+        Path | None,
+        Parameter(help="The older gallery encoder: draw quality against the share of its vectors that is replaced."),
+    ] = None,
+    space: Annotated[
+        Path | None, Parameter(help="The gallery encoder's space, for the order 'gain'; default: beside its bundle.")
+    ] = None,
     json: Annotated[bool, Parameter(help="Print report.json.", negative="")] = False,
 ) -> int:
     """Measure query encoders against a gallery encoder, exactly, and give the verdict.
@@ -66,12 +76,15 @@ def evaluate(
     encoders = [load_encoder(path) for path in query]
     heavy = load_encoder(gallery, threads=available_threads())
     baselines = [(encoder.name, encoder) for encoder in map(load_encoder, free or [])]
+    older = None if upgrade_from is None else load_encoder(upgrade_from, threads=available_threads())
+    known = None if older is None else _space(gallery, space)
     more = {"verification": verification, "open_set": open_set}
     release = Release.plan(images, heavy.space, fail_if or (), baseline, out=out, **more)
     if out is not None:
         make_folder(out)
     command = shlex.join(["hetsearch", *sys.argv[1:]])
-    found = release.judge(measure(encoders, heavy, images, baselines, **more, command=command))
+    measured = measure(encoders, heavy, images, baselines, **more, older=older, space=known, command=command)
+    found = release.judge(measured)
     if out is not None:
         for path in write_evaluation(found, out, images):
             say(f"wrote {path}")
@@ -86,3 +99,13 @@ def evaluate(
         say(f"left out {failure['key']}: {failure['reason']}")
     require_gates(found.gates or ())
     return 3 if failures else 0
+
+
+def _space(gallery: Path, space: Path | None) -> EmbeddingSpace | None:
+    """The space that was named, or the one beside the gallery encoder's bundle, if there is one."""
+    from hetsearch.space import EmbeddingSpace
+
+    beside = gallery.resolve().parent
+    if space is None and not (beside / "space" / "space.json").is_file():
+        return None
+    return EmbeddingSpace.load(space or beside)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from hetsearch.cli.console import emit, say, table
+from hetsearch.cli.index_upgrade import upgrade
+from hetsearch.cli.jobs import SHOWN, loaded, opened, said, show_failures, warnings_said
 from hetsearch.errors import UsageError
 from hetsearch.files import dump_json
 
 if TYPE_CHECKING:
-    from hetsearch.data import Failure, ImageSet
     from hetsearch.gallery import BuildReport, Estimate, UpdateReport
     from hetsearch.gallery.embed import Runner
-    from hetsearch.runtime import Encoder
-
-SHOWN = 10  # unreadable images that are written out; failures.parquet has all
 
 app = App(name="index", help="Make a gallery of images, keep it up to date, look whether it is whole.")
+app.command(upgrade)
 
 
 Ray = Annotated[
@@ -67,8 +63,8 @@ def build(
     """
     from hetsearch.gallery import build_gallery, plan_gallery
 
-    with _warnings_said():
-        job = (_loaded(encoder, threads), _opened(images), out)
+    with warnings_said():
+        job = (loaded(encoder, threads), opened(images), out)
         what: Any = {
             "store": store, "uri": uri, "factory": factory, "limit": limit, "shard_rows": shard_rows,
             "workers": workers,
@@ -76,9 +72,9 @@ def build(
         if dry_run:
             return _show_estimate(plan_gallery(*job, **what), json)
         report = build_gallery(
-            *job, on_error=on_error, max_errors=max_errors, say=_said, runner=_runner(ray, threads), **what
+            *job, on_error=on_error, max_errors=max_errors, say=said, runner=_runner(ray, threads), **what
         )
-    _show_failures(report.failures)
+    show_failures(report.failures)
     emit(dump_json(report.as_dict()).rstrip() if json else _built(report))
     return report.exit_code
 
@@ -123,10 +119,10 @@ def update(
     """
     from hetsearch.gallery import update_gallery
 
-    with _warnings_said():
+    with warnings_said():
         report = update_gallery(
-            gallery, _loaded(encoder, threads), _opened(images), remove=not keep, rebuild=rebuild, on_error=on_error,
-            max_errors=max_errors, workers=workers, dry_run=dry_run, say=_said, runner=_runner(ray, threads),
+            gallery, loaded(encoder, threads), opened(images), remove=not keep, rebuild=rebuild, on_error=on_error,
+            max_errors=max_errors, workers=workers, dry_run=dry_run, say=said, runner=_runner(ray, threads),
         )  # fmt: skip
     return _show_update(report, json)
 
@@ -152,7 +148,7 @@ def delete(
     wanted = (*keys, *(key for key in listed if key))
     if not wanted:
         raise UsageError("no key is given", expected="KEYS, or --keys-from FILE")
-    report = delete_items(gallery, wanted, rebuild=rebuild, say=_said)
+    report = delete_items(gallery, wanted, rebuild=rebuild, say=said)
     for key in report.absent[:SHOWN]:
         say(f"hetsearch: not there: {key}")
     if len(report.absent) > SHOWN:
@@ -170,8 +166,8 @@ def compact(gallery: Path, *, json: Json = False) -> None:
     """
     from hetsearch.gallery import compact_gallery
 
-    with _warnings_said():
-        report = compact_gallery(gallery, say=_said)
+    with warnings_said():
+        report = compact_gallery(gallery, say=said)
     if json:
         emit(dump_json(report.as_dict()).rstrip())
         return
@@ -204,19 +200,13 @@ def verify(
     rows = [
         ["space", report.space],
         ["vectors", f"{report.rows:,}"],
+        *([f"vectors of {space}", f"{count:,}"] for space, count in report.spaces.items()),
         ["files with their checksum", f"{report.files:,}"],
         ["images not read", f"{report.failures:,}"],
         [f"self-recall of {report.sample}", f"{report.self_recall:.3f}"],
         ["recall of the exact first ten", f"{report.recall:.3f}"],
     ]
     emit(table(rows, [str(report.gallery), "whole"]))
-
-
-def _loaded(encoder: Path, threads: int | None) -> Encoder:
-    from hetsearch.runtime import load_encoder
-    from hetsearch.runtime.threads import available_threads
-
-    return load_encoder(encoder, threads=available_threads() if threads is None else threads)
 
 
 def _runner(address: str | None, threads: int | None) -> Runner:
@@ -226,37 +216,8 @@ def _runner(address: str | None, threads: int | None) -> Runner:
     return run_here if address is None else RayRunner(address, threads=threads or 1)
 
 
-def _opened(images: str) -> ImageSet:
-    from hetsearch.data.sources import open_source
-
-    return open_source(images)
-
-
-def _said(line: str) -> None:
-    say(f"hetsearch: {line}")
-
-
-@contextmanager
-def _warnings_said() -> Iterator[None]:
-    """Warnings as lines of ours, also where the job then fails."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        try:
-            yield
-        finally:
-            for warning in caught:
-                say(f"hetsearch: warning: {warning.message}")
-
-
-def _show_failures(failures: Sequence[Failure]) -> None:
-    for failure in failures[:SHOWN]:
-        say(f"hetsearch: not read: {failure.key}: {failure.reason}")
-    if len(failures) > SHOWN:
-        say(f"hetsearch: … and {len(failures) - SHOWN:,} more in embeddings/failures.parquet")
-
-
 def _show_update(report: UpdateReport, json: bool) -> int:
-    _show_failures(report.failures)
+    show_failures(report.failures)
     if json:
         emit(dump_json(report.as_dict()).rstrip())
         return report.exit_code

@@ -59,7 +59,6 @@ def _query(
     gallery: Gallery, images: tuple[str, ...], encoder: Path | None, vectors: Path | None, space: str | None
 ) -> tuple[Embeddings, tuple[Failure, ...]]:
     from hetsearch.query import encode_files, load_encoder, load_vectors
-    from hetsearch.space import require_space
 
     if bool(images) == (vectors is not None):
         raise UsageError(
@@ -79,7 +78,7 @@ def _query(
     if encoder is None:
         raise UsageError("pictures need an encoder", expected="--encoder BUNDLE")
     loaded = load_encoder(encoder)
-    require_space(loaded.space, gallery.space, what="the query encoder and the gallery")
+    gallery.require_query(loaded.space, what="the query encoder and the gallery")
     return encode_files(loaded, images)
 
 

@@ -14,17 +14,19 @@ from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import Failure
 from hetsearch.data.sides import Sides
 from hetsearch.errors import DataError, UsageError
+from hetsearch.evaluation.backfill import backfill_rows, orders_of, require_older
 from hetsearch.evaluation.cost import cost_of
 from hetsearch.evaluation.examples import pick_examples
 from hetsearch.evaluation.gates.baseline import listing_of
 from hetsearch.evaluation.matrix import Pair, matrix_rows, pairs_of, score_pairs
-from hetsearch.evaluation.result import Evaluation, Example, Verdict
+from hetsearch.evaluation.result import BackfillRow, Evaluation, Example, Verdict
 from hetsearch.evaluation.run import CardedEncoder, embed_all
 from hetsearch.evaluation.scores import Scores
 from hetsearch.evaluation.verdict import Paragon, judge, paragon_of
 from hetsearch.evaluation.verification import open_set_rows, verification_rows
 from hetsearch.metrics.bootstrap import DRAWS, LEVEL, SEED
-from hetsearch.space import Embeddings, Vectors, require_space
+from hetsearch.runtime.encoder import Encoder
+from hetsearch.space import Embeddings, EmbeddingSpace, Vectors, require_space
 
 
 def evaluate(
@@ -35,6 +37,8 @@ def evaluate(
     *,
     verification: bool = False,
     open_set: bool = False,
+    older: Encoder | None = None,
+    space: EmbeddingSpace | None = None,
     progress: bool = True,
     command: str | None = None,
 ) -> Evaluation:
@@ -51,27 +55,38 @@ def evaluate(
         free: named free encoders, each of a space of its own; the first is the verdict's M(q*, q*).
         verification: measure TAR at FAR over all pairs too, of (q, g) and (g, g).
         open_set: measure TPIR at FPIR too; queries without a relevant item are the probes to reject.
+        older: the gallery encoder that this one is to replace: measure the queries while its vectors are replaced.
+        space: the gallery encoder's; with its classifier the order ``gain`` is measured too.
         progress: show bars on stderr, where that is a terminal.
         command: the command line, for the record.
 
     Raises:
-        UsageError: no query encoder, or a free encoder of the gallery's own space.
-        SpaceMismatch: a query encoder of another space.
+        UsageError: no query encoder, a free or older encoder of the gallery's own space, or an older one whose vectors
+            have another length.
+        SpaceMismatch: a query encoder, or the space, is another one.
         DataError: no labels, wrong roles, no readable image, or no query with a relevant item.
     """
     free = list(free or ())
     _check_encoders(queries, gallery, free)
+    if space is not None:
+        require_space(space.id, gallery.space, what=f"the space and the gallery encoder '{gallery.name}'")
+    if older is not None:
+        require_older(older, gallery)
     names = unique_names([gallery.name, *(encoder.name for encoder in queries), *(name for name, _ in free)])
     own, light, independent = names[0], names[1 : len(queries) + 1], names[len(queries) + 1 :]
     encoders = dict(zip(names, [gallery, *queries, *(encoder for _, encoder in free)], strict=True))
     roles = {own: "gallery", **dict.fromkeys(light, "query"), **dict.fromkeys(independent, "free")}
     _check_sides(Sides.of(images), images.name)  # told before an hour of embedding, not after
     listing = listing_of(images)
-    vectors, images, failures = embed_all(encoders, images, progress=progress)
+    replaced = {f"{older.name} (older)": older} if older else {}
+    vectors, images, failures = embed_all({**encoders, **replaced}, images, progress=progress)
+    before = [vectors.pop(name) for name in replaced]
     sides = Sides.of(images)
     if failures:
         _check_sides(sides, images.name)
     controls, left_out = _controls(own, independent, vectors)
+    if older is not None and (space is None or space.classifier is None):
+        left_out["order gain"] = "the classifier of the gallery encoder's space is not there"
     scores = score_pairs(pairs_of(own, light, independent, controls), vectors, sides)
     reference = scores[Pair(own, own, "paragon")]
     paragon = paragon_of(gallery.card, images.name, reference.values)
@@ -93,7 +108,20 @@ def evaluate(
         settings=_settings(sides, failures, left_out, listing, command),
         verification=verification_rows(cells, vectors, sides) if verification else None,
         open_set=open_set_rows(cells, vectors, sides) if open_set else None,
+        backfill=_backfill(light, own, vectors, before[0], sides, space) if before else None,
     )
+
+
+def _backfill(
+    light: Sequence[str],
+    own: str,
+    vectors: Mapping[str, Vectors],
+    before: Vectors,
+    sides: Sides,
+    space: EmbeddingSpace | None,
+) -> tuple[BackfillRow, ...]:
+    queries = {name: vectors[name] for name in light}
+    return backfill_rows(queries, before, vectors[own], sides, orders_of(sides, before, space))
 
 
 def unique_names(names: Sequence[str]) -> list[str]:

@@ -117,6 +117,49 @@ class PointsRow:
 
 
 @dataclass(frozen=True)
+class BackfillRow:
+    """Quality while an older gallery encoder's vectors are replaced, in one order.
+
+    Attributes:
+        query: name of the query encoder.
+        order: of the items.
+        shares: of the items that are embedded again, 0 to 1.
+        metrics: at each share, by metric.
+        intervals: at each share, by metric.
+        former: of the older gallery encoder on both sides, by metric: what there was before the upgrade.
+        areas: under the curve, by metric; with ``area_intervals``.
+        differences: of the area to that of the random order: mean, and the ends of the paired interval; None for the
+            random order itself.
+    """
+
+    query: str
+    order: str
+    shares: tuple[float, ...]
+    metrics: dict[str, tuple[float, ...]]
+    intervals: dict[str, tuple[Interval, ...]]
+    former: dict[str, float]
+    areas: dict[str, float]
+    area_intervals: dict[str, Interval]
+    differences: dict[str, tuple[float, float, float]] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row of ``report.json``."""
+        against = None
+        if self.differences is not None:
+            against = {m: {"difference": mean, "ci": [low, high]} for m, (mean, low, high) in self.differences.items()}
+        return {
+            "query": self.query,
+            "order": self.order,
+            "share": self.shares,
+            **self.metrics,
+            **{f"{metric}_ci": ends for metric, ends in self.intervals.items()},
+            "before": self.former,
+            "area": {**self.areas, **{f"{metric}_ci": ends for metric, ends in self.area_intervals.items()}},
+            "area_against_random": against,
+        }
+
+
+@dataclass(frozen=True)
 class GateRow:
     """What came of one ``--fail-if`` for one query encoder.
 
@@ -202,6 +245,7 @@ class Evaluation:
         settings: protocol, seed of the bootstrap, versions, machine, command.
         verification: TAR at FAR of (q, g) and (g, g); None where it was not asked for.
         open_set: TPIR at FPIR of the same; None where it was not asked for.
+        backfill: quality while the vectors of an older gallery encoder are replaced; None where none was given.
         baseline: the differences to an older report; None where none was given.
         gates: what came of each ``--fail-if``; None where none was given.
     """
@@ -221,6 +265,7 @@ class Evaluation:
     settings: dict[str, Any] = field(default_factory=dict)
     verification: tuple[PointsRow, ...] | None = None
     open_set: tuple[PointsRow, ...] | None = None
+    backfill: tuple[BackfillRow, ...] | None = None
     baseline: dict[str, Any] | None = None
     gates: tuple[GateRow, ...] | None = None
 
@@ -230,6 +275,7 @@ class Evaluation:
         asked = {
             "verification": self.verification and [row.as_dict() for row in self.verification],
             "open_set": self.open_set and [row.as_dict() for row in self.open_set],
+            "backfill": self.backfill and [row.as_dict() for row in self.backfill],
             "baseline": self.baseline,
             "gates": self.gates and [vars(row) for row in self.gates],
         }

@@ -18,6 +18,7 @@ from hetsearch.preprocess import InputSpec
 SCHEMA = 2
 CARD = "gallery.json"
 ITEMS = "items.parquet"
+SPACE = "space"  # the column of the items in a gallery of several spaces
 EMBEDDINGS = "embeddings"
 
 
@@ -25,12 +26,24 @@ class Superseded(DamagedArtifact):
     """What a card names is not there, perhaps because a job has switched to the next generation since."""
 
 
+class Former(BaseModel):
+    """What a gallery was before it was upgraded, and can be again while its vectors of then are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    space: str
+    spaces: dict[str, int]
+    encoder: str
+    input: InputSpec
+    weights: str  # of the encoder, see weights_of
+
+
 class GalleryCard(BaseModel):
     """A gallery: whose vectors, in which store, how many, from which images."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    space: str
+    space: str  # that queries must come from, and that new vectors lie in
     dim: int
     encoder: str  # name of the encoder that made the vectors
     input: InputSpec  # what that encoder takes
@@ -42,6 +55,8 @@ class GalleryCard(BaseModel):
     images: str  # name of the set of images
     listing: str  # hash over their keys
     failures: int = 0  # images that could not be read
+    spaces: dict[str, int] = Field(default_factory=dict)  # items by space, where some are of an older one; else empty
+    former: Former | None = None  # what an upgrade that can be rolled back started from
     versions: dict[str, str] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)  # SHA-256 of every other file
     sizes: dict[str, int] = Field(default_factory=dict)  # bytes of index and items, which opening compares

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from hetsearch.gallery.diff import Known
 from hetsearch.gallery.embed import Say, describe, silent
 from hetsearch.gallery.generation import NO_IDS, IndexChange, settle, write_generation
 from hetsearch.gallery.ids import Ids, hash_keys
-from hetsearch.gallery.manifest import MANIFEST, Manifest, ShardEntry, generation_name
+from hetsearch.gallery.manifest import MANIFEST, Manifest, ShardEntry, generation_name, read_manifest
 from hetsearch.gallery.shards import Contents, Rows, Shard, ShardSet, open_shards, read_shard, write_shard
 from hetsearch.gallery.store import store_backend
 from hetsearch.space import Vectors
@@ -61,6 +62,13 @@ class Live:
         """Where an unfinished job left its plan."""
         return self.shards.folder / generation_name(MANIFEST, self.next)
 
+    def resume(self, head: Manifest, say: Say = silent) -> None:
+        """Keep what an unfinished job of the same plan left, and drop what another one left."""
+        if self.pending.exists() and read_manifest(self.shards.folder, self.next).job == head.job:
+            settle(self.out)
+        else:
+            self.drop_pending(say)
+
     def drop_pending(self, say: Say = silent) -> None:
         """Forget an unfinished job, and remove all that the present generation does not need."""
         if self.pending.exists():
@@ -81,6 +89,7 @@ class Change:
         failures: images that could not be read.
         listing: hash over the listing; None for that of the items.
         rebuild: make the index anew.
+        revived: rows by shard that count again; their ids are among those that go.
     """
 
     head: Manifest
@@ -90,6 +99,7 @@ class Change:
     failures: tuple[Failure, ...] = ()
     listing: str | None = None
     rebuild: bool = False
+    revived: dict[str, Rows] = field(default_factory=dict)
 
 
 def require_removable(live: Live, lost: int) -> None:
@@ -120,26 +130,34 @@ def commit(live: Live, change: Change) -> GalleryCard:
     fresh = np.intersect1d(_ids(live, change.added), live.known.ids)
     removed = np.union1d(change.gone, fresh)
     dead = _dead(live, np.union1d(removed, _ids(live, change.described)))
-    present = live.shards.manifest.shards
-    kept = tuple(entry for entry in present if len(dead.get(entry.file, ())) < entry.rows)
+    dead |= {file: np.setdiff1d(dead[file], rows) for file, rows in change.revived.items()}
+    present = live.shards.manifest.seen_from(change.head.space).shards
+    # Until an upgrade is settled, the way back needs the vectors that it replaced.
+    kept = tuple(
+        entry
+        for entry in present
+        if len(dead.get(entry.file, ())) < entry.rows or (live.card.former and entry.space)
+    )
     entries = (*kept, *(entry for entry in (*change.added, *change.described) if entry.rows))
-    if not entries:
+    rows = sum(entry.rows for entry in entries) - sum(len(dead.get(entry.file, ())) for entry in kept)
+    if not rows:
         raise UsageError(
             f"nothing would be left in the gallery '{live.out}'",
             expected="at least one item",
             hint="Remove the folder instead.",
         )
-    dead = {entry.file: dead[entry.file] for entry in kept if entry.file in dead}
+    dead = {entry.file: dead[entry.file] for entry in kept if len(dead.get(entry.file, ()))}
     shards = ShardSet(live.shards.folder, change.head.model_copy(update={"shards": entries}), dead)
-    listing = change.listing or _listing(shards, sum(entry.rows for entry in entries) - sum(map(len, dead.values())))
+    listing = change.listing or _listing(shards, rows)
     card = live.card.model_copy(
         update={
             "generation": live.next, "listing": listing,
             "images": change.head.images, "encoder": change.head.encoder,
         }
     )  # fmt: skip
-    added = frozenset(entry.file for entry in change.added if entry.rows)
-    index = None if change.rebuild else IndexChange(live.card, removed, added, bool(change.described))
+    # What is known of an item changes with its description, and with the space that is in front.
+    described = bool(change.described) or change.head.space != live.shards.manifest.space
+    index = None if change.rebuild else IndexChange(live.card, removed, _coming(shards, change), described)
     return write_generation(live.out, card, shards.manifest, dead=dead, failures=change.failures, change=index)
 
 
@@ -153,15 +171,25 @@ def copy_rows(live: Live, images: ImageSet, rows: Rows, places: Rows, first: int
         places: for each, the item of ``live.known`` that lends its vector; best in the order of the shards.
         first: number of the first shard.
     """
-    size = live.shards.manifest.plan.shard_rows
     entries = []
     read = _Reader(live)
-    for number, start in enumerate(range(0, len(rows), size), start=first):
-        block = slice(start, start + size)
+    for number, (block, space) in enumerate(_blocks(live, places), start=first):
         contents: Contents = live.known.contents[places[block]]
         shard = describe(images, rows[block].tolist(), read.take(places[block]), contents)
-        entries.append(write_shard(live.shards.folder, number, shard))
+        entries.append(write_shard(live.shards.folder, number, shard, space=space))
     return tuple(entries)
+
+
+def _blocks(live: Live, places: Rows) -> Iterator[tuple[slice, str | None]]:
+    """Stretches of places that fill at most a shard each, and lie in one space: that of their shard's entry."""
+    size = live.shards.manifest.plan.shard_rows
+    spaces = [live.shards.manifest.shards[number].space for number in live.known.shards[places].tolist()]
+    start = 0
+    for space, run in itertools.groupby(spaces):
+        stop = start + len(list(run))
+        for begin in range(start, stop, size):
+            yield slice(begin, min(begin + size, stop)), space
+        start = stop
 
 
 class _Reader:
@@ -186,8 +214,20 @@ class _Reader:
             yield self._open[1].vectors[known.rows[places[span]]]
 
 
+def _coming(shards: ShardSet, change: Change) -> ShardSet:
+    """The rows whose vectors are new to the index: of shards that were added, and those that count again."""
+    added = {entry.file for entry in change.added}
+    entries = [entry for entry in shards.manifest.shards if entry.file in added or entry.file in change.revived]
+    dead = {
+        entry.file: np.setdiff1d(np.arange(entry.rows), change.revived[entry.file])
+        for entry in entries
+        if entry.file in change.revived
+    }
+    return replace(shards.of(entries), dead=dead)
+
+
 def _ids(live: Live, entries: tuple[ShardEntry, ...]) -> Ids:
-    some = replace(live.shards, manifest=live.shards.manifest.model_copy(update={"shards": entries}), dead={})
+    some = replace(live.shards.of(entries), dead={})
     return np.concatenate([NO_IDS, *(shard.ids for _, _, shard in some.described())])
 
 

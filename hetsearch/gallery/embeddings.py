@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hetsearch.errors import SpaceMismatch
 from hetsearch.gallery.card import EMBEDDINGS, read_card
 from hetsearch.gallery.shards import open_shards
 from hetsearch.space import Embeddings
@@ -19,9 +20,17 @@ def load_embeddings(gallery: Path) -> Embeddings:
 
     Raises:
         UsageError: there is no gallery.
+        SpaceMismatch: it holds vectors of several spaces, because it is being upgraded.
         DamagedArtifact: a shard is not what its checksum says.
     """
     card = read_card(gallery)
+    if card.spaces:
+        raise SpaceMismatch(
+            f"the vectors of '{gallery}' are of several spaces",
+            observed=", ".join(f"{count:,} of {space}" for space, count in card.spaces.items()),
+            expected=f"all of {card.space}",
+            hint="Finish the upgrade: hetsearch index upgrade GALLERY --backfill.",
+        )
     shards = list(open_shards(gallery / EMBEDDINGS, card.generation))
     vectors = np.concatenate([np.empty((0, card.dim), dtype=np.float32), *(shard.vectors for shard in shards)])
     return Embeddings(vectors, card.space, tuple(key for shard in shards for key in shard.keys))

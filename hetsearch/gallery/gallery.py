@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hetsearch.errors import DamagedArtifact, DataError, UsageError
+from hetsearch.errors import DamagedArtifact, DataError, SpaceMismatch, UsageError
 from hetsearch.files import verify_checksums
-from hetsearch.gallery.card import GalleryCard, Superseded, read_card
+from hetsearch.gallery.card import SPACE, GalleryCard, Superseded, read_card
 from hetsearch.gallery.ids import Ids, stable_ids
 from hetsearch.gallery.milvus_collections import open_collection
 from hetsearch.gallery.store import GalleryStore, Scores, store_kind
@@ -35,7 +35,8 @@ class Hit:
     Attributes:
         key: of the item.
         score: cosine, rounded to 9 decimals.
-        item: what else the table of items knows: ``label``, ``group``, ``domain``, ``path``.
+        item: what else the table of items knows: ``label``, ``group``, ``domain``, ``path``; in a gallery that is being
+            upgraded also ``space``.
     """
 
     key: str
@@ -89,7 +90,7 @@ class Gallery:
             fewer.
 
         Raises:
-            SpaceMismatch: the query lies in another space.
+            SpaceMismatch: the query lies in another space; the one that a gallery was upgraded from is another.
             UsageError: ``k`` is below 1.
             DataError: the vectors are of another dimension, not finite or not of unit length.
             DamagedArtifact: the collection of a database is gone, and no other generation has followed.
@@ -102,7 +103,7 @@ class Gallery:
             return self.search(query, k)
 
     def _search(self, query: Embeddings, k: int) -> list[list[Hit]]:
-        require_space(query.space, self.space, what="the query and the gallery")
+        self.require_query(query.space, what="the query and the gallery")
         if k < 1:
             raise UsageError("k is too small", observed=k, expected="1 or more")
         check_vectors(query.vectors, self.dim, what="the query's vectors")
@@ -113,6 +114,28 @@ class Gallery:
             return []
         ids, scores = self._candidates(query.vectors, k)
         return self._hits(ids, np.round(scores, DECIMALS), k)
+
+    def require_query(self, space: str, *, what: str) -> None:
+        """Refuse queries of another space.
+
+        That new queries may be searched among older vectors does not mean that old queries find the new ones.
+
+        Args:
+            space: id of the queries' space.
+            what: the two things, for the message.
+
+        Raises:
+            SpaceMismatch: it is another one.
+        """
+        older = {*self.card.spaces, *([self.card.former.space] if self.card.former else [])} - {self.space}
+        if space in older:
+            raise SpaceMismatch(
+                f"{what} belong to different spaces",
+                observed=f"{space}, which the gallery was upgraded from",
+                expected=self.space,
+                hint="Use a query encoder of the new space, or go back: hetsearch index upgrade GALLERY --rollback.",
+            )
+        require_space(space, self.space, what=what)
 
     def _candidates(self, vectors: Vectors, k: int) -> tuple[Ids, Scores]:
         """Ask for more than k until no query has a tie across the last place asked for."""
@@ -181,6 +204,7 @@ def _open(folder: Path, card: GalleryCard, verify: bool) -> Gallery:
     ids: Ids = items["id"].to_numpy()
     store = store_kind(card.store).load(folder, card)
     _check_together(folder, card, items["key"].to_pylist(), ids, store)
+    _check_spaces(folder, card, items)
     return Gallery(card, store, items, ids, lambda: open_gallery(folder, verify=verify))
 
 
@@ -188,6 +212,7 @@ def _open_address(address: str) -> Gallery:
     card, store, items = open_collection(address)
     ids: Ids = items["id"].to_numpy()
     _check_together(address, card, items["key"].to_pylist(), ids, store)
+    _check_spaces(address, card, items)
     return Gallery(card, store, items, ids, lambda: _open_address(address))
 
 
@@ -224,6 +249,20 @@ def _check_together(
         raise DamagedArtifact(
             f"the gallery '{name}' does not fit together",
             observed="ids of items that are not those of their keys, or not those of the vectors",
+            hint="Build it again.",
+        )
+
+
+def _check_spaces(name: Path | str, card: GalleryCard, items: Any) -> None:
+    """Each item's space is the gallery's own, or one that its card accepts."""
+    counts: dict[str, int] = {}
+    if SPACE in items.column_names:
+        counts = {row["values"]: row["counts"] for row in items[SPACE].value_counts().to_pylist()}
+    if counts != {space: count for space, count in card.spaces.items() if count}:
+        raise DamagedArtifact(
+            f"the items of '{name}' are not of the spaces that its card accepts",
+            observed=counts or "no space of each item",
+            expected=card.spaces or f"all of {card.space}",
             hint="Build it again.",
         )
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hetsearch.data.pixels import Failure
+from hetsearch.errors import DamagedArtifact
 from hetsearch.files import sha256_of
-from hetsearch.gallery.card import CARD, EMBEDDINGS, GalleryCard, read_card, write_card
+from hetsearch.gallery.card import CARD, EMBEDDINGS, SPACE, GalleryCard, read_card, write_card
 from hetsearch.gallery.folder import sweep
 from hetsearch.gallery.ids import Ids
 from hetsearch.gallery.manifest import MANIFEST, Manifest, generation_name, read_manifest, write_manifest
@@ -46,19 +47,19 @@ class IndexChange:
     Attributes:
         present: the card of the present generation.
         removed: ids that go.
-        added: names of the shards whose vectors come.
-        described: whether what is known of an item is another.
+        added: the vectors that come.
+        described: whether what is known of an item, or of the gallery, is another.
     """
 
     present: GalleryCard
-    removed: Ids = field(default_factory=lambda: NO_IDS)
-    added: frozenset[str] = frozenset()
+    removed: Ids
+    added: ShardSet
     described: bool = False
 
     @property
     def nothing(self) -> bool:
         """Whether the index can stay as it is."""
-        return not len(self.removed) and not self.added
+        return not len(self.removed) and not self.added.manifest.shards
 
 
 def write_generation(
@@ -97,10 +98,13 @@ def write_generation(
     )
     write_manifest(folder, manifest, number)
     shards = ShardSet(folder, manifest, dead)
-    counts = {"count": manifest.rows, "failures": len(failures), "versions": _versions()}
+    counts = {
+        "count": manifest.rows, "spaces": require_accepted(shards, card), "failures": len(failures),
+        "versions": _versions(),
+    }  # fmt: skip
     card = card.model_copy(update=counts)
     index = _write_index(out, card, shards, change)
-    write_items(out / card.items, shards)
+    write_items(out / card.items, shards, bool(card.spaces))
     # A collection is no file of the gallery's.
     outer = [name for name in (index, card.items) if (out / name).is_file()]
     card = card.model_copy(
@@ -156,7 +160,7 @@ def _write_index(out: Path, card: GalleryCard, shards: ShardSet, change: IndexCh
     backend = store_backend(out, card)
     if change is None or not kind.alterable:
         return backend.write(card, None, lambda store: _fill(store, shards))
-    return backend.write(card, change.present, lambda store: _alter(store, shards, change))
+    return backend.write(card, change.present, lambda store: _alter(store, change))
 
 
 def _fill(store: LiveStore, shards: ShardSet) -> None:
@@ -167,28 +171,50 @@ def _fill(store: LiveStore, shards: ShardSet) -> None:
         return np.concatenate([shard.vectors[::step] for shard in shards])
 
     store.train(sample)
-    for shard in shards:
-        store.add(shard.ids, shard.vectors, shard.items)
+    for record in shards.records():
+        store.add(*record)
 
 
-def _alter(store: LiveStore, shards: ShardSet, change: IndexChange) -> None:
+def _alter(store: LiveStore, change: IndexChange) -> None:
     if len(change.removed):
         store.remove(change.removed)
-    entries = tuple(entry for entry in shards.manifest.shards if entry.file in change.added)
-    for shard in ShardSet(shards.folder, shards.manifest.model_copy(update={"shards": entries}), shards.dead):
-        store.add(shard.ids, shard.vectors, shard.items)
+    for record in change.added.records():
+        store.add(*record)
 
 
-def write_items(path: Path, shards: ShardSet) -> None:
-    """Write the table of items, a shard at a time."""
+def require_accepted(shards: ShardSet, card: GalleryCard) -> dict[str, int]:
+    """Refuse vectors of a space that the gallery does not accept.
+
+    Returns:
+        What the card says in ``spaces``: items by space; empty where all are of the gallery's own.
+
+    Raises:
+        DamagedArtifact: there are such vectors.
+    """
+    counts = shards.spaces
+    if unknown := sorted(counts.keys() - {card.space, *card.spaces}):
+        raise DamagedArtifact(
+            f"shards of '{shards.folder}' are of a space that the gallery does not accept",
+            observed=unknown[0],
+            expected=" or ".join([card.space, *(space for space in card.spaces if space != card.space)]),
+            hint="Build the gallery again.",
+        )
+    return {} if counts.keys() <= {card.space} else {card.space: 0, **counts}
+
+
+def write_items(path: Path, shards: ShardSet, mixed: bool = False) -> None:
+    """Write the table of items, a shard at a time; with the space of each where vectors of several are ``mixed``."""
     pa, _ = arrow()
     present = {name for entry in shards.manifest.shards for name in read_names(shards.folder / entry.file)}
     columns = [name for name in ATTRIBUTES if name in present]
     text = pa.string()
-    schema = pa.schema([("key", text), ("id", pa.int64()), *((name, text) for name in columns)])
+    named = [*columns, SPACE] if mixed else columns
+    schema = pa.schema([("key", text), ("id", pa.int64()), *((name, text) for name in named)])
     with table_writer(path, schema) as writer:
-        for _, _, shard in shards.described():
+        for entry, _, shard in shards.described():
             cells = [shard.attributes.get(name, [None] * len(shard.keys)) for name in columns]
+            if mixed:
+                cells.append([shards.manifest.space_of(entry)] * len(shard.keys))
             arrays = [pa.array(list(shard.keys), text), pa.array(shard.ids), *(pa.array(cell, text) for cell in cells)]
             writer.write_table(pa.table(arrays, schema=schema))
 

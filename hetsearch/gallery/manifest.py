@@ -58,6 +58,7 @@ class ShardEntry(BaseModel):
     rows: int
     content: str  # over ids, vectors and what is known of the images, whatever Parquet makes of them
     sha256: str
+    space: str | None = None  # of its vectors, where that is not the manifest's: a gallery that is upgraded has such
 
 
 class Manifest(BaseModel):
@@ -85,6 +86,18 @@ class Manifest(BaseModel):
         """What a shard must have been made for to be a shard of this plan. How the source is spelled is no part."""
         parts = [self.space, self.dim, self.plan.model_dump(mode="json")]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def space_of(self, entry: ShardEntry) -> str:
+        """The space that the vectors of a shard lie in."""
+        return entry.space or self.space
+
+    def seen_from(self, space: str) -> Manifest:
+        """The same shards in the manifest of another space: each keeps its own."""
+        spaces = [None if (own := self.space_of(entry)) == space else own for entry in self.shards]
+        shards = tuple(
+            entry.model_copy(update={"space": own}) for entry, own in zip(self.shards, spaces, strict=True)
+        )
+        return self.model_copy(update={"space": space, "shards": shards})
 
 
 def generation_name(name: str, generation: int) -> str:

@@ -2,6 +2,13 @@
 
 Where no server is named, each generation has a database file of its own in the gallery's folder: milvus-lite lets one
 process in at a time, and so a job can write the next generation while another process serves the present one.
+
+A collection is never changed once its generation is in place: the next one is filled from the shards, also where
+little is new. To upsert and delete in place would be far less work, but is no switch: there is one vector to an id, so
+from the first row on a reader of the present generation would meet vectors that it has no items for, and miss others;
+a job that is killed would leave a gallery that is neither generation and does not open. To let rows of two generations
+stand side by side, each search would need a filter, and each row a second key. For an upgrade, too, a new collection
+holds the new space from its first row on, so that whoever opens it, by folder or by name, is never told the wrong one.
 """
 
 from __future__ import annotations
@@ -14,12 +21,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hetsearch.errors import DamagedArtifact, HetsearchError, UsageError
-from hetsearch.gallery.card import CARD, GalleryCard, Superseded
+from hetsearch.gallery.card import CARD, SPACE, GalleryCard, Superseded
 from hetsearch.gallery.ids import Ids
 from hetsearch.gallery.manifest import generation_name
 from hetsearch.gallery.milvus_client import FILE, TOKEN, Database, NotThere, connect, let_go, load_lite, load_pymilvus
 from hetsearch.gallery.milvus_index import MilvusIndex
-from hetsearch.gallery.milvus_store import ID, TEXTS, MilvusStore, read_properties
+from hetsearch.gallery.milvus_store import ID, KEY, TEXTS, MilvusStore, read_properties
 from hetsearch.gallery.shards import Columns
 from hetsearch.gallery.tables import arrow
 from hetsearch.space import Vectors
@@ -221,7 +228,9 @@ def open_collection(address: str) -> tuple[GalleryCard, MilvusStore, Any]:
         for column, kind in kinds.items():
             more = pa.array([row.get(column) for row in page], kind)
             columns[column] = pa.chunked_array([*columns[column].chunks, more])
-    known = ["key", ID, *(name for name in TEXTS if name != "key" and columns[name].null_count < card.count)]
+    # Every row says its space; a gallery of one space has no such column.
+    apart = {KEY} if card.spaces else {KEY, SPACE}
+    known = [KEY, ID, *(name for name in TEXTS if name not in apart and columns[name].null_count < card.count)]
     return card, store, pa.table({name: columns[name] for name in known})
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hetsearch.errors import DamagedArtifact, DataError, HetsearchError, SpaceMismatch
-from hetsearch.gallery.card import GalleryCard, Superseded
+from hetsearch.gallery.card import SPACE, GalleryCard, Superseded
 from hetsearch.gallery.ids import Ids, IdSet
 from hetsearch.gallery.milvus_client import Database, NotThere, Unreachable, load_pymilvus
 from hetsearch.gallery.milvus_index import METRIC, MilvusIndex
@@ -22,8 +22,8 @@ from hetsearch.gallery.shards import ATTRIBUTES, Columns
 from hetsearch.space import Vectors, check_vectors
 
 ID, KEY, VECTOR = "id", "key", "vector"
-TEXTS = (KEY, *ATTRIBUTES)
-SPACE, CARD = "hetsearch.space", "hetsearch.card"  # properties of a collection that is ours
+TEXTS = (KEY, *ATTRIBUTES, SPACE)
+OF_SPACE, OF_CARD = "hetsearch.space", "hetsearch.card"  # properties of a collection that is ours
 
 MOST_TEXT = 65_535  # bytes that Milvus takes in a cell
 MOST_HITS = 16_384  # that Milvus gives to a query, and rows to a page
@@ -59,7 +59,7 @@ class MilvusStore:
         schema.add_field(VECTOR, kinds.FLOAT_VECTOR, dim=card.dim)
         for text in TEXTS:
             schema.add_field(text, kinds.VARCHAR, max_length=MOST_TEXT, nullable=True)
-        properties = {SPACE: card.space, CARD: card.model_dump_json(exclude={"files", "sizes"})}
+        properties = {OF_SPACE: card.space, OF_CARD: card.model_dump_json(exclude={"files", "sizes"})}
         database.call("create_collection", name, schema=schema, properties=properties)
         return cls(database, name, index, IdSet(np.empty(0, dtype=np.int64)))
 
@@ -107,7 +107,7 @@ class MilvusStore:
         Args:
             ids: ``(n,)``, not negative, unique, none of them there already.
             vectors: ``(n, dim)``, float32, unit rows.
-            items: what else the rows hold: ``key`` and attributes.
+            items: what else the rows hold: ``key``, attributes, space.
 
         Raises:
             DataError: a guard refuses.
@@ -236,14 +236,14 @@ def read_properties(database: Database, name: str) -> tuple[GalleryCard, int]:
     properties: Mapping[str, str] = found.get("properties") or {}
     dims = [field["params"].get("dim") for field in found["fields"] if field["name"] == VECTOR]
     try:
-        card = GalleryCard.model_validate_json(properties[CARD])
-        if properties[SPACE] != card.space or not dims:
+        card = GalleryCard.model_validate_json(properties[OF_CARD])
+        if properties[OF_SPACE] != card.space or not dims:
             raise ValueError
     except (KeyError, ValueError):
         raise DamagedArtifact(
             f"the collection '{name}' is not a gallery",
             observed="no properties of ours",
-            expected=f"'{SPACE}' and '{CARD}'",
+            expected=f"'{OF_SPACE}' and '{OF_CARD}'",
             hint="It belongs to somebody else: name another one.",
         ) from None
     return card, int(dims[0])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hetsearch.data.pixels import Failure
+from hetsearch.gallery.card import GalleryCard
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,77 @@ class CompactReport:
     def as_dict(self) -> dict[str, Any]:
         """The report as a JSON document."""
         return {**vars(self), "gallery": str(self.gallery)}
+
+
+@dataclass(frozen=True)
+class UpgradeReport:
+    """What an upgrade, a step of its back-fill, its way back or its settlement did.
+
+    Attributes:
+        gallery: the folder.
+        space: id of the space that queries must come from now.
+        former: the space that it can be rolled back to; None where it cannot.
+        generation: that the gallery is in now.
+        rows: items that it holds now.
+        spaces: items by the space of their vector.
+        declared: what the new space says of each older one, where it was put in front now.
+        to_embed: items that this call was to embed again.
+        embedded: images that it read.
+        reused: shards of them that were there from a run before that was killed.
+        switches: generations that it made on the way.
+        absent: items of an older space whose pictures were not listed.
+        failures: images that could not be read in this call (also in ``failures.parquet``).
+        restored: items that took their older vector back.
+        lost: items that left, because they have no older vector.
+        nothing: there was nothing to do.
+        dry_run: nothing was done, only said.
+        seconds: of this call.
+        bytes: of all files of the gallery.
+    """
+
+    gallery: Path
+    space: str
+    former: str | None
+    generation: int
+    rows: int
+    spaces: dict[str, int]
+    declared: dict[str, Any] = field(default_factory=dict)
+    to_embed: int = 0
+    embedded: int = 0
+    reused: int = 0
+    switches: int = 0
+    absent: int = 0
+    failures: tuple[Failure, ...] = ()
+    restored: int = 0
+    lost: int = 0
+    nothing: bool = False
+    dry_run: bool = False
+    seconds: float = 0.0
+    bytes: int = 0
+
+    @classmethod
+    def of(cls, gallery: Path, card: GalleryCard, begin: float, **facts: Any) -> UpgradeReport:
+        """The report on a gallery that is in the state of ``card``; ``begin`` is the counter at the call's start."""
+        return cls(
+            gallery=gallery, space=card.space, former=card.former.space if card.former else None,
+            generation=card.generation, rows=card.count, spaces=card.spaces or {card.space: card.count},
+            seconds=time.perf_counter() - begin, bytes=folder_bytes(gallery), **facts,
+        )  # fmt: skip
+
+    @property
+    def share(self) -> float:
+        """Share of the items whose vector is of the gallery's own space."""
+        return self.spaces.get(self.space, 0) / self.rows
+
+    @property
+    def exit_code(self) -> int:
+        """3 if an image could not be read, else 0."""
+        return 3 if self.failures else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as a JSON document."""
+        more = {"gallery": str(self.gallery), "failures": [vars(failure) for failure in self.failures]}
+        return {**vars(self), **more, "share": self.share}
 
 
 def folder_bytes(folder: Path) -> int:

@@ -9,8 +9,9 @@ again from them without any encoder.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from hetsearch.data.pixels import Failure
 from hetsearch.errors import DamagedArtifact
 from hetsearch.files import sha256_of, verify_checksums
+from hetsearch.gallery.card import SPACE
 from hetsearch.gallery.ids import Ids, listing_hash, stable_ids
 from hetsearch.gallery.manifest import Manifest, ShardEntry, generation_name, read_manifest
 from hetsearch.gallery.tables import arrow, read_metadata, read_table, write_table
@@ -34,7 +36,7 @@ DIGEST = 32  # bytes of a SHA-256
 
 Contents = NDArray[np.uint8]  # (n, 32): SHA-256 of each image's file
 Rows = NDArray[np.int64]
-Columns = Mapping[str, Sequence[str | None]]  # of text, by name: a key and attributes of each row
+Columns = Mapping[str, Sequence[str | None]]  # of text, by name: key, attributes and space of each row
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,6 @@ class Shard:
     def ids(self) -> Ids:
         """Stable ids, ``(n,)``."""
         return stable_ids(self.keys)
-
-    @property
-    def items(self) -> Columns:
-        """What is known of the rows: ``key`` and the attributes."""
-        return {"key": self.keys, **self.attributes}
 
     @property
     def content(self) -> str:
@@ -103,7 +100,12 @@ def shard_name(number: int) -> str:
 
 
 def write_shard(
-    folder: Path, number: int, shard: Shard, job: str = "", failures: Sequence[Failure] = ()
+    folder: Path,
+    number: int,
+    shard: Shard,
+    job: str = "",
+    failures: Sequence[Failure] = (),
+    space: str | None = None,
 ) -> ShardEntry:
     """Write ``shard-NNNNN.parquet``, whole or not at all.
 
@@ -113,6 +115,7 @@ def write_shard(
         shard: its rows; there may be none.
         job: :attr:`Manifest.job` that it is made for.
         failures: images that belong into the shard and could not be read.
+        space: of the vectors, where it is not the manifest's.
 
     Raises:
         DataError: a vector is not finite or not of unit length, or a key comes twice.
@@ -133,7 +136,7 @@ def write_shard(
     missed = [[failure.key, failure.reason] for failure in failures]
     path = folder / shard_name(number)
     write_table(path, columns, {FOOTER: json.dumps({"job": job, "content": content, "failures": missed})})
-    return ShardEntry(file=path.name, rows=len(shard.keys), content=content, sha256=sha256_of(path))
+    return ShardEntry(file=path.name, rows=len(shard.keys), content=content, sha256=sha256_of(path), space=space)
 
 
 def recover_shard(folder: Path, number: int, job: str, dim: int) -> tuple[ShardEntry, tuple[Failure, ...]] | None:
@@ -260,12 +263,32 @@ class ShardSet:
 
     def __iter__(self) -> Iterator[Shard]:
         for entry in self.manifest.shards:
-            shard = read_shard(self.folder, entry, self.manifest.dim)
-            yield shard.take(self.live(entry)) if entry.file in self.dead else shard
+            if len(rows := self.live(entry)):
+                shard = read_shard(self.folder, entry, self.manifest.dim)
+                yield shard.take(rows) if entry.file in self.dead else shard
+
+    def records(self) -> Iterator[tuple[Ids, Vectors, Columns]]:
+        """The rows that count, as a store takes them: ids, vectors, and by column key, attributes and space."""
+        for entry in self.manifest.shards:
+            for shard in self.of([entry]):
+                space = [self.manifest.space_of(entry)] * len(shard.keys)
+                yield shard.ids, shard.vectors, {"key": shard.keys, **shard.attributes, SPACE: space}
 
     def live(self, entry: ShardEntry) -> Rows:
         """The rows of a shard that count."""
         return np.setdiff1d(np.arange(entry.rows), self.dead.get(entry.file, np.empty(0, np.int64)))
+
+    @property
+    def spaces(self) -> dict[str, int]:
+        """How many rows count, by the space of their vectors."""
+        counts: Counter[str] = Counter()
+        for entry in self.manifest.shards:
+            counts[self.manifest.space_of(entry)] += len(self.live(entry))
+        return {space: count for space, count in counts.items() if count}
+
+    def of(self, entries: Iterable[ShardEntry]) -> ShardSet:
+        """Some of the shards, in their order."""
+        return replace(self, manifest=self.manifest.model_copy(update={"shards": tuple(entries)}))
 
     def described(self) -> Iterator[tuple[ShardEntry, Rows, Shard]]:
         """Each shard's entry, its rows that count, and these without their vectors: far less to read."""

@@ -90,8 +90,8 @@ class StoreKind:
     Attributes:
         load: folder and card of a gallery → its store.
         backend: folder of a gallery, and the URI of a database or the address of a store → where its stores live.
-        alterable: whether the next generation's store is made of the present one; else it is filled anew, and what is
-            known of the items as well.
+        alterable: whether the next generation's store is made of a copy of the present one; else it is filled anew
+            from the shards, and also where only what it says of the items or the space is another.
         rows: folder and card of a gallery → all rows, where no checksum of ours covers them.
     """
 

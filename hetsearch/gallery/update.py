@@ -1,4 +1,4 @@
-"""A gallery that lives: update it from a new listing, add or change some items, delete some by key, compact it.
+"""A gallery that lives: update it from a new listing, add or change some items, delete some by key.
 
 Each makes the next generation beside the present one and switches to it at the end; see
 :mod:`hetsearch.gallery.generation`. A job that is killed leaves the present one, and goes on from its shards.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +24,10 @@ from hetsearch.gallery.diff import Diff, Listing
 from hetsearch.gallery.embed import Embedded, Embedding, OnError, Runner, Say, embed, run_here, silent
 from hetsearch.gallery.estimate import estimate, require_room
 from hetsearch.gallery.folder import exclusive
-from hetsearch.gallery.generation import settle
 from hetsearch.gallery.ids import listing_hash, stable_id, stable_ids
-from hetsearch.gallery.manifest import Manifest, Plan, ShardEntry, read_manifest, weights_of, write_manifest
-from hetsearch.gallery.report import CompactReport, UpdateReport, folder_bytes
-from hetsearch.gallery.shards import Shard, read_failures, write_shard
+from hetsearch.gallery.manifest import Manifest, Plan, weights_of, write_manifest
+from hetsearch.gallery.report import UpdateReport, folder_bytes
+from hetsearch.gallery.shards import read_failures
 from hetsearch.gallery.store import store_backend
 from hetsearch.runtime.encoder import Encoder
 from hetsearch.space import require_space
@@ -114,7 +113,7 @@ def update_gallery(
         raise DataError(f"'{images.name}' has no images")
     with exclusive(out):
         live = Live.read(out)
-        _warn_of_another_encoder(live, encoder)
+        warn_of_another_encoder(live, encoder)
         processes = default_workers(images) if workers is None else workers
         if not rebuild and remove:
             # The keys alone may show it, before any file is read.
@@ -173,34 +172,8 @@ def delete_items(
     )  # fmt: skip
 
 
-def compact_gallery(gallery: str | Path, *, say: Say = silent) -> CompactReport:
-    """Write the rows that count into full shards, and make the index anew from them. Nothing is embedded.
-
-    Args:
-        gallery: its folder.
-        say: takes a line for the person.
-
-    Raises:
-        UsageError: no gallery, or another job at work.
-        DamagedArtifact: a file of the gallery was changed.
-    """
-    begin = time.perf_counter()
-    out = Path(gallery)
-    read_card(out)
-    with exclusive(out):
-        live = Live.read(out)
-        live.drop_pending(say)
-        manifest, before = live.shards.manifest, folder_bytes(out)
-        nothing = not manifest.dead and len(manifest.shards) <= -(-manifest.rows // manifest.plan.shard_rows)
-        card = live.card if nothing else _compacted(live)
-    return CompactReport(
-        gallery=out, space=card.space, generation=card.generation, rows=card.count, dropped=manifest.dead,
-        shards_before=len(manifest.shards), nothing=nothing, seconds=time.perf_counter() - begin,
-        bytes_before=before, bytes=folder_bytes(out),
-    )  # fmt: skip
-
-
-def _warn_of_another_encoder(live: Live, encoder: Encoder) -> None:
+def warn_of_another_encoder(live: Live, encoder: Encoder) -> None:
+    """Say where an encoder is not the one that made a gallery's vectors, though of the same space."""
     if weights_of(encoder) != live.shards.manifest.plan.weights:
         warnings.warn(
             f"the vectors of '{live.out}' were made by '{live.card.encoder}', and '{encoder.name}' is another network "
@@ -212,10 +185,7 @@ def _warn_of_another_encoder(live: Live, encoder: Encoder) -> None:
 def _prepare(job: _Update, subset: ImageSet, say: Say) -> None:
     """Go on with the unfinished update of the same images or drop another one, and write the plan down."""
     live, head = job.live, job.head
-    if live.pending.exists() and read_manifest(live.shards.folder, live.next).job == head.job:
-        settle(live.out)
-    else:
-        live.drop_pending(say)
+    live.resume(head, say)
     items = live.card.count + job.diff.new
     store = store_backend(live.out, live.card).plan(live.card.dim, live.card.factory, items)
     require_room(
@@ -275,25 +245,3 @@ def _report(
         copied=len(diff.moved) + len(diff.described), nothing=not dry_run and card == live.card, dry_run=dry_run,
         seconds=time.perf_counter() - begin, bytes=folder_bytes(live.out),
     )  # fmt: skip
-
-
-def _compacted(live: Live) -> GalleryCard:
-    folder, size = live.shards.folder, live.shards.manifest.plan.shard_rows
-    entries: list[ShardEntry] = [
-        write_shard(folder, number, shard) for number, shard in enumerate(_full(live, size), start=live.first)
-    ]
-    head = live.shards.manifest.model_copy(update={"shards": (), "dead": 0, "files": {}})
-    failures = read_failures(folder, live.card.generation)
-    return commit(live, Change(head, tuple(entries), failures=failures, listing=live.card.listing, rebuild=True))
-
-
-def _full(live: Live, size: int) -> Iterator[Shard]:
-    """The rows that count, in full shards; the last may be smaller."""
-    waiting: Shard | None = None
-    for shard in live.shards:
-        waiting = shard if waiting is None else waiting.join(shard)
-        while len(waiting.keys) >= size:
-            yield waiting.take(range(size))
-            waiting = waiting.take(range(size, len(waiting.keys)))
-    if waiting is not None and waiting.keys:
-        yield waiting

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from hetsearch.errors import DamagedArtifact
 from hetsearch.files import verify_checksums
-from hetsearch.gallery.card import EMBEDDINGS, GalleryCard, read_card
+from hetsearch.gallery.card import EMBEDDINGS, SPACE, GalleryCard, read_card
 from hetsearch.gallery.gallery import TIE_MARGIN, Gallery, open_gallery
-from hetsearch.gallery.manifest import Manifest
+from hetsearch.gallery.generation import require_accepted
 from hetsearch.gallery.shards import ATTRIBUTES, ShardSet, open_shards
 from hetsearch.gallery.store import Rows, store_kind
 from hetsearch.space import Embeddings, Vectors
@@ -31,7 +31,8 @@ class VerifyReport:
 
     Attributes:
         gallery: the folder.
-        space: id of the space of gallery and shards.
+        space: id of the gallery's space.
+        spaces: vectors by space, where some are of an older one; else empty.
         rows: vectors, items and rows of shards.
         files: how many checksums hold.
         sample: vectors that were searched for.
@@ -48,6 +49,7 @@ class VerifyReport:
     self_recall: float
     recall: float
     failures: int
+    spaces: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as a JSON document."""
@@ -69,7 +71,7 @@ def verify_gallery(path: str | Path) -> VerifyReport:
     verify_checksums(folder, card.files)
     gallery = open_gallery(folder, verify=False)
     shards = open_shards(folder / EMBEDDINGS, card.generation)
-    _check_manifest(folder, card, shards.manifest)
+    _check_manifest(folder, card, shards)
     if (rows := store_kind(card.store).rows) is not None:
         _check_rows(folder, rows(folder, card), shards)
     sample = _sample(shards, card.count)
@@ -82,17 +84,20 @@ def verify_gallery(path: str | Path) -> VerifyReport:
             hint="Build the gallery again.",
         )
     return VerifyReport(
-        folder, card.space, card.count, len(card.files), len(sample), self_recall, recall, card.failures
+        folder, card.space, card.count, len(card.files), len(sample), self_recall, recall, card.failures, card.spaces
     )
 
 
-def _check_manifest(folder: Path, card: GalleryCard, manifest: Manifest) -> None:
-    pairs = {
+def _check_manifest(folder: Path, card: GalleryCard, shards: ShardSet) -> None:
+    manifest = shards.manifest
+    pairs: dict[str, tuple[Any, Any]] = {
         "space": (manifest.space, card.space),
         "dim": (manifest.dim, card.dim),
         "failures": (manifest.failures, card.failures),
         "rows": (manifest.rows, card.count),
     }
+    if manifest.space == card.space:
+        pairs["spaces"] = (require_accepted(shards, card), card.spaces)
     for name, (observed, expected) in pairs.items():
         if observed != expected:
             raise DamagedArtifact(
@@ -105,7 +110,7 @@ def _check_manifest(folder: Path, card: GalleryCard, manifest: Manifest) -> None
 
 def _check_rows(folder: Path, rows: Iterable[Rows], shards: ShardSet) -> None:
     observed = _total(rows)
-    expected = _total((shard.ids, shard.vectors, shard.items) for shard in shards)
+    expected = _total(shards.records())
     if observed != expected:
         raise DamagedArtifact(
             f"the database of '{folder}' does not hold the rows of its shards",
@@ -119,7 +124,7 @@ def _total(rows: Iterable[Rows]) -> tuple[int, int]:
     """How many rows, and the sum of their hashes, which is the same in any order."""
     count = total = 0
     for ids, vectors, items in rows:
-        columns = [items.get(name) or [None] * len(ids) for name in ("key", *ATTRIBUTES)]
+        columns = [items.get(name) or [None] * len(ids) for name in ("key", *ATTRIBUTES, SPACE)]
         for row, number in enumerate(ids.tolist()):
             text = repr([number, *(column[row] for column in columns)]).encode()
             total += int.from_bytes(hashlib.sha256(text + vectors[row].tobytes()).digest(), "big")
@@ -138,6 +143,7 @@ def _sample(shards: ShardSet, count: int) -> Embeddings:
         keys += [shard.keys[row] for row in rows]
         vectors.append(shard.vectors[rows])
         start += len(shard.keys)
+    # Those of an older space are searched as they lie there: whether the index finds them is the question here.
     return Embeddings(np.concatenate(vectors), shards.manifest.space, tuple(keys))
 
 

@@ -12,6 +12,7 @@ import pytest
 from hetsearch.data.images import ArrayReader, ImageSet
 from hetsearch.gallery import build_gallery
 from hetsearch.runtime import OnnxEncoder, load_encoder
+from tests.pair import Pair, make_pair
 from tests.support import SPACE, linear_bundle
 
 Fashion = tuple[np.ndarray, np.ndarray]
@@ -48,3 +49,13 @@ _NUMBERS = itertools.count()
 def address(milvus_server: str) -> str:
     """A name that no gallery of the server has."""
     return f"{milvus_server}/test{next(_NUMBERS)}"
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory, fashion_train: Fashion) -> Pair:
+    return make_pair(tmp_path_factory.mktemp("pair"), *fashion_train, name="class {}")
+
+
+@pytest.fixture(scope="session")
+def sixty(images: ImageSet) -> ImageSet:
+    return images.subset(range(60))

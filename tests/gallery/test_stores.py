@@ -14,12 +14,15 @@ import pytest
 from hetsearch.data.images import ArrayReader, ImageSet
 from hetsearch.errors import DataError, SpaceMismatch, UsageError
 from hetsearch.gallery import (
+    backfill_gallery,
     build_gallery,
     compact_gallery,
     delete_items,
     open_gallery,
     plan_gallery,
+    rollback_upgrade,
     update_gallery,
+    upgrade_gallery,
     verify_gallery,
 )
 from hetsearch.gallery import generation as switch
@@ -29,6 +32,7 @@ from hetsearch.preprocess import InputSpec
 from hetsearch.runtime import OnnxEncoder, load_encoder
 from hetsearch.space import Embeddings
 from tests.gallery.scripted import Scripted
+from tests.pair import Pair
 from tests.support import OTHER_SPACE, SPACE, linear_bundle
 
 Fashion = tuple[np.ndarray, np.ndarray]
@@ -312,3 +316,70 @@ def test_a_job_that_is_killed_before_the_switch_leaves_the_old_generation(
     assert update_gallery(out, scripted, now, progress=False).rows == 300
     assert (scripted.images, leftovers(out)) == (0, [])
     assert verify_gallery(out).rows == 300
+
+
+def test_an_upgraded_gallery_is_the_same_in_every_store(
+    place: dict[str, Any], pair: Pair, images: ImageSet, sixty: ImageSet, fashion_test: Fashion, tmp_path: Path
+) -> None:
+    out, reference = tmp_path / "g", tmp_path / "reference"
+    build_gallery(pair.old, sixty, out, shard_rows=16, progress=False, **place)
+    build_gallery(pair.old, sixty, reference, shard_rows=16, progress=False)
+    older, newer = (encoder.encode(fashion_test[0][300:320]) for encoder in (pair.old, pair.new))
+    reader = open_gallery(out)
+    before = reader.search(older, 5)
+    moved = images.subset(range(5, 65))  # five are gone, five are new
+    jobs: list[tuple[Callable[[Path], Any], Embeddings, dict[str, int]]] = [
+        (lambda path: upgrade_gallery(path, pair.new, pair.after), newer, {OTHER_SPACE: 0, SPACE: 60}),
+        (lambda path: backfill_gallery(path, pair.new, sixty, limit=20, progress=False), newer,
+         {OTHER_SPACE: 20, SPACE: 40}),
+        (lambda path: update_gallery(path, pair.new, moved, progress=False), newer, {}),
+        (rollback_upgrade, older, {}),
+    ]  # fmt: skip
+    for job, query, spaces in jobs:
+        report, wanted = job(out), job(reference)
+        assert (report.rows, report.generation) == (wanted.rows, wanted.generation)
+        gallery, expected = open_gallery(out), open_gallery(reference)
+        assert gallery.search(query, 10) == expected.search(query, 10)
+        assert gallery.items.equals(expected.items)
+        assert (gallery.space, gallery.card.spaces) == (query.space, expected.card.spaces)
+        assert spaces in ({}, gallery.card.spaces)
+        assert verify_gallery(out).recall == 1.0
+        assert leftovers(out) == []
+        if place["uri"]:
+            there = open_gallery(place["uri"])
+            assert there.search(query, 10) == expected.search(query, 10)
+            assert there.items.sort_by("id").equals(expected.items.sort_by("id"))
+            assert (there.space, there.card.spaces) == (query.space, expected.card.spaces)
+    assert (report.lost, report.restored, report.space) == (5, wanted.restored, SPACE)
+    # Whoever had it open before all this goes on: where it was, or where the gallery is now.
+    assert reader.search(older, 5) in (before, gallery.search(older, 5))
+
+
+@pytest.mark.parametrize("step", ["write_card", "settle"])
+def test_an_upgrade_that_is_killed_leaves_the_old_space_or_the_new(
+    place: dict[str, Any], pair: Pair, sixty: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "g"
+    build_gallery(pair.old, sixty, out, progress=False, **place)
+    reader = open_gallery(out)
+    older, newer = (encoder.encode(sixty.read(3)) for encoder in (pair.old, pair.new))
+    with monkeypatch.context() as patch:
+        patch.setattr(switch, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            upgrade_gallery(out, pair.new, pair.after)
+    switched = step == "settle"
+    gallery = open_gallery(out)
+    assert gallery.space == (OTHER_SPACE if switched else SPACE)
+    assert len(gallery.search(newer if switched else older, 3)[0]) == 3
+    assert reader.search(older, 1)[0][0].key == sixty.keys[3]
+    if place["uri"]:
+        assert open_gallery(place["uri"]).space == SPACE  # until the next job, which leads its readers on
+    assert upgrade_gallery(out, pair.new, pair.after).nothing == switched
+    assert open_gallery(place["uri"] or out).space == OTHER_SPACE
+    assert (verify_gallery(out).rows, leftovers(out)) == (60, [])
+    if place["uri"]:
+        with pytest.raises(SpaceMismatch, match=f"observed {SPACE}, which the gallery was upgraded from"):
+            reader.search(older, 1)

@@ -7,6 +7,7 @@ from importlib.resources import files
 
 from hetsearch.errors import require_extra
 from hetsearch.evaluation.gates.release import observed
+from hetsearch.evaluation.report.backfill import backfill_pictures
 from hetsearch.evaluation.report.drawing import ROLES, Picture
 from hetsearch.evaluation.report.plane import Plane, fit_plane, plane_pictures
 from hetsearch.evaluation.report.plots import METRIC_NAMES, cost_pictures, human, recall_pictures, swatch
@@ -97,6 +98,7 @@ def render_report(evaluation: Evaluation, thumbnail: Thumbnail) -> str:
         cost=cost_pictures(evaluation, symbols),
         recall=recall_pictures(evaluation),
         curves=_curves(evaluation),
+        backfill=backfill_pictures(evaluation, symbols),
         view=plane_view(evaluation, first),
         rows=rows_of(evaluation, first, thumbnail),
         settings=tuple(flat(evaluation.settings)),

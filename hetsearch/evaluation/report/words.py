@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hetsearch.evaluation.gates.release import observed
-from hetsearch.evaluation.result import METRICS, EncoderRow, Evaluation, MatrixRow, PointsRow, Verdict
+from hetsearch.evaluation.result import METRICS, BackfillRow, EncoderRow, Evaluation, MatrixRow, PointsRow, Verdict
 
 SPOKEN = ("map", "p@1")  # the metrics whose verdict is put into words
 WORST = 3  # classes that are named
@@ -49,6 +49,8 @@ def asked_lines(evaluation: Evaluation) -> list[str]:
     for title, rows in (("verification", evaluation.verification), ("open set", evaluation.open_set)):
         for row in rows or ():
             lines += ["", f"{title}, queries by {row.query}, items by {row.gallery}:", *_points(row)]
+    for curve in evaluation.backfill or ():
+        lines += ["", f"back-fill, queries by {curve.query}, order {curve.order}:", *_backfill(curve)]
     if evaluation.baseline is not None:
         lines += _baseline(evaluation.baseline)
     if evaluation.gates:
@@ -75,6 +77,17 @@ def _points(row: PointsRow) -> Iterator[str]:
             yield f"  {name} undefined: {row.reasons[name]}"
         else:
             yield f"  {name} {rate:.4f}, at scores above {row.thresholds[name]:.4f}"
+
+
+def _backfill(row: BackfillRow) -> Iterator[str]:
+    for metric in SPOKEN:
+        points = [f"{row.former[metric]:.4f} before"]
+        points += [f"{row.metrics[metric][at]:.4f} at {row.shares[at]:.0%}" for at in (0, len(row.shares) // 2, -1)]
+        low, high = row.area_intervals[metric]
+        yield f"  {metric}: {', '.join(points)}; area {row.areas[metric]:.4f} [{low:.4f}, {high:.4f}]"
+        if row.differences is not None:
+            difference, low, high = row.differences[metric]
+            yield f"    area against the random order {difference:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
 def _baseline(section: dict[str, Any]) -> list[str]:

@@ -18,7 +18,8 @@ from hetsearch.files import make_folder, sha256_of, write_json, write_text
 from hetsearch.preprocess import InputSpec, open_image, to_pixels
 
 THUMBNAIL = 56  # side, pixels
-_ASKED = ("verification.csv", "open_set.csv")  # tables that only some evaluations have
+_POINTS = ("verification.csv", "open_set.csv")
+_ASKED = (*_POINTS, "backfill.csv")  # tables that only some evaluations have
 
 
 def write_evaluation(evaluation: Evaluation, out: Path, images: ImageSet | None = None) -> tuple[Path, ...]:
@@ -126,13 +127,14 @@ def _tables(evaluation: Evaluation) -> dict[str, str]:
         "flips.csv": _csv(["query", "class", "n", "nfr@1", "pfr@1", "delta_r@1", "M(g,g)", "M(q,g)"], flips),
         "recall.csv": _csv(["query", "gallery", "k", "recall"], recall),
         **_points_tables(evaluation),
+        **_backfill_table(evaluation),
     }
 
 
 def _points_tables(evaluation: Evaluation) -> dict[str, str]:
     header = ["query", "gallery", "point", "rate", "false_rate", "threshold", "reason"]
     tables = {}
-    for name, points in zip(_ASKED, (evaluation.verification, evaluation.open_set), strict=True):
+    for name, points in zip(_POINTS, (evaluation.verification, evaluation.open_set), strict=True):
         if points is not None:
             rows = [
                 [row.query, row.gallery, point, rate, row.reached[point], row.thresholds[point], row.reasons.get(point)]
@@ -141,6 +143,20 @@ def _points_tables(evaluation: Evaluation) -> dict[str, str]:
             ]
             tables[name] = _csv(header, rows)
     return tables
+
+
+def _backfill_table(evaluation: Evaluation) -> dict[str, str]:
+    if evaluation.backfill is None:
+        return {}
+    header = ["query", "order", "share"]
+    for metric in METRICS:
+        header += [metric, f"{metric}_low", f"{metric}_high"]
+    rows = [
+        [row.query, row.order, share, *(v for m in METRICS for v in (row.metrics[m][at], *row.intervals[m][at]))]
+        for row in evaluation.backfill
+        for at, share in enumerate(row.shares)
+    ]
+    return {"backfill.csv": _csv(header, rows)}
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
