@@ -291,7 +291,12 @@ def _run(job: str, work: Path, out: Path, encoder: Encoder, shard_rows: int, wor
     if job == "compact":
         return compact_gallery(out)
     if job == "rollback":
-        return rollback_upgrade(out)
+        try:
+            return rollback_upgrade(out)
+        except UsageError:
+            if read_card(out).former is not None:
+                raise
+            return None  # it was done before the kill, and now it is tidied up
     newer = Newer(encoder)
     if job == "upgrade":
         return upgrade_gallery(out, newer, newer.declared)

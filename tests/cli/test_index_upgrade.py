@@ -49,11 +49,11 @@ def test_an_upgrade_from_the_switch_to_its_end(
     assert (rows["space"], rows["can be rolled back to"], rows[f"vectors of {SPACE}"]) == (OTHER_SPACE, SPACE, "50")
     assert run("upgrade", gallery, *new) == 0
     assert "nothing to do" in capsys.readouterr().out
-    search(str(picture), gallery=gallery, encoder=pair.new.folder, json=True)
+    search(str(picture), gallery=str(gallery), encoder=pair.new.folder, json=True)
     hits = json.loads(capsys.readouterr().out)["queries"][0]["hits"]
     assert {hit["item"]["space"] for hit in hits} == {SPACE}
     with pytest.raises(SpaceMismatch, match="which the gallery was upgraded from"):
-        search(str(picture), gallery=gallery, encoder=pair.old.folder)
+        search(str(picture), gallery=str(gallery), encoder=pair.old.folder)
     back = ("upgrade", gallery, *new, "--backfill", "--order", "gain", "--json")
     assert run(*back, "--dry-run") == 0
     assert json.loads(capsys.readouterr().out)["to_embed"] == 50
@@ -70,7 +70,7 @@ def test_an_upgrade_from_the_switch_to_its_end(
     assert table(capsys.readouterr().out)["can be rolled back to"] == "-"
     assert run("compact", gallery) in (None, 0)
     capsys.readouterr()
-    search(str(picture), gallery=gallery, encoder=pair.new.folder, json=True, k=1)
+    search(str(picture), gallery=str(gallery), encoder=pair.new.folder, json=True, k=1)
     assert "space" not in json.loads(capsys.readouterr().out)["queries"][0]["hits"][0]["item"]
 
 
