@@ -213,8 +213,9 @@ def test_the_command_line_takes_an_architecture(
 ) -> None:
     recipe = tmp_path / "query.yaml"
     recipe.write_text(yaml.safe_dump(document["recipe"]))
+    words = ["train", "query", str(recipe), "--space", str(space), "--arch", "i3-c3-skip", "--out", str(tmp_path / "q")]
     with pytest.raises(SystemExit) as left:
-        main(["train", "query", str(recipe), "--space", str(space), "--arch", "i3-c3-skip", "--out", str(tmp_path / "q")])
+        main(words)
     assert left.value.code == 2
     assert "observed 3 genes, expected 10" in capsys.readouterr().err
     assert not (tmp_path / "q").exists()
