@@ -206,3 +206,16 @@ def test_another_run_is_not_mixed_in(tmp_path: Path, config_of: MakeConfig, spac
     shutil.copytree(supernet, tmp_path / "supernet")
     with pytest.raises(ConfigError, match="another recipe"):
         Job(config_of(budget={"macs": 30_000}), space, tmp_path).train()
+
+
+def test_the_command_line_takes_an_architecture(
+    tmp_path: Path, document: dict[str, Any], space: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "query.yaml"
+    recipe.write_text(yaml.safe_dump(document["recipe"]))
+    words = ["train", "query", str(recipe), "--space", str(space), "--arch", "i3-c3-skip", "--out", str(tmp_path / "q")]
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert left.value.code == 2
+    assert "observed 3 genes, expected 10" in capsys.readouterr().err
+    assert not (tmp_path / "q").exists()
