@@ -5,7 +5,8 @@ from hetsearch.gallery.build import build_gallery, plan_gallery
 from hetsearch.gallery.card import GalleryCard
 from hetsearch.gallery.compact import compact_gallery
 from hetsearch.gallery.estimate import Estimate
-from hetsearch.gallery.gallery import Gallery, Hit, open_gallery
+from hetsearch.gallery.gallery import Gallery, open_gallery
+from hetsearch.gallery.hits import Hit, Hits
 from hetsearch.gallery.ids import stable_id, stable_ids
 from hetsearch.gallery.ray_embed import RayRunner
 from hetsearch.gallery.report import BuildReport, CompactReport, UpdateReport, UpgradeReport
@@ -22,6 +23,7 @@ __all__ = [
     "GalleryCard",
     "GalleryStore",
     "Hit",
+    "Hits",
     "RayRunner",
     "UpdateReport",
     "UpgradeReport",

@@ -29,7 +29,7 @@ from hetsearch.space import Vectors, check_vectors
 
 INDEX = "index.faiss"
 EXAMPLES = "'Flat' (exact), 'HNSW32', 'IVF256,Flat@nprobe=16', 'SQ8', 'OPQ16,IVF256,PQ16'"
-QUERIES = 1024  # in one call, to bound the memory of rescoring
+RESCORED = 4_000_000  # numbers of vectors that are looked up at once to be scored in float64
 _WISH = re.compile(r"WARNING clustering .* at least (\d+) training points\n")
 
 
@@ -217,11 +217,8 @@ class FaissStore:
             Ids and scores, ``(n, k)`` each; id -1 and score -inf where the index finds fewer. An exact index
             gives scores computed in float64.
         """
-        if len(vectors) > QUERIES:
-            blocks = [self.search(vectors[start : start + QUERIES], k) for start in range(0, len(vectors), QUERIES)]
-            return np.concatenate([ids for ids, _ in blocks]), np.concatenate([scores for _, scores in blocks])
         block = np.ascontiguousarray(vectors, dtype=np.float32)
-        if self._exact:
+        if self._exact and len(self):
             return self._search_exactly(block, k)
         found, ids = self._index.search(block, k)
         scores = found.astype(np.float64)
@@ -246,14 +243,16 @@ class FaissStore:
         """By position, so that the vectors found can be looked up where they lie."""
         flat, count = self._faiss.downcast_index(self._index.index), len(self)
         _, places = flat.search(queries, k)
-        held = places >= 0
-        scores, ids = np.full(places.shape, -np.inf), np.full(places.shape, -1, dtype=np.int64)
-        if held.any():
-            known = self._faiss.rev_swig_ptr(self._index.id_map.data(), count)
-            stored = self._faiss.rev_swig_ptr(flat.get_xb(), count * self._dim).reshape(count, self._dim)
-            ids[held] = known[places[held]]
-            for row, query in enumerate(queries.astype(np.float64)):
-                scores[row, held[row]] = stored[places[row, held[row]]].astype(np.float64) @ query
+        known = self._faiss.rev_swig_ptr(self._index.id_map.data(), count)
+        stored = self._faiss.rev_swig_ptr(flat.get_xb(), count * self._dim).reshape(count, self._dim)
+        scores = np.empty(places.shape)
+        rows = max(1, RESCORED // (k * self._dim))
+        for start in range(0, len(queries), rows):
+            block = slice(start, start + rows)
+            vectors = stored[places[block]].astype(np.float64)
+            scores[block] = (vectors @ queries[block].astype(np.float64)[:, :, None])[:, :, 0]
+        ids: Ids = known[places]
+        scores[places < 0], ids[places < 0] = -np.inf, -1
         return ids, scores
 
 
