@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -80,7 +79,9 @@ class Gallery:
             DataError: the vectors are of another dimension, not finite or not of unit length.
             DamagedArtifact: the collection of a database is gone, and no other generation has followed.
         """
-        here = copy.copy(self)  # one generation to the end, where another thread goes on to the next one meanwhile
+        # One generation to the end, where another thread goes on to the next one meanwhile.
+        here = object.__new__(Gallery)
+        here.__dict__ = self.__dict__
         try:
             return here._search(query, k)
         except Superseded:
