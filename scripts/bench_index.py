@@ -1,7 +1,7 @@
 """Build and search through hetsearch against bare FAISS calls, on a million vectors and on ten million.
 
     python scripts/bench_index.py --count 1000000
-    python scripts/bench_index.py --count 10000000 --only SQ8 RaBitQ
+    python scripts/bench_index.py --count 10000000 --only SQ8 SQfp16 RaBitQ   # about 10 GB of memory, 16 of disk
     python scripts/bench_index.py --table                 # only results/index.md, from the rows that are there
 
 The vectors are embeddings of FashionMNIST's 60,000 training images by the released query encoder, each many times with
@@ -25,6 +25,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ from hetsearch.errors import HetsearchError
 from hetsearch.files import atomic_path, read_json, write_json, write_text
 from hetsearch.gallery.card import EMBEDDINGS
 from hetsearch.gallery.ids import hash_keys
-from hetsearch.gallery.manifest import Manifest, Plan, write_manifest
+from hetsearch.gallery.manifest import Manifest, Plan, read_manifest, weights_of, write_manifest
 from hetsearch.gallery.shards import DIGEST, Shard, write_shard
 from hetsearch.metrics import bootstrap_means, interval
 from hetsearch.runtime import OnnxEncoder, load_encoder
@@ -74,8 +75,11 @@ def measure(count: int, only: list[str]) -> None:
     words = f" --only {' '.join(only)}" if only != [""] else ""
     table = Table(RESULTS, RUNS, f"python scripts/bench_index.py --count {count}{words}")
     data, name = RUNS / str(count), f"fashion-mnist with noise, {count:,}"
-    if not (data / "queries.npz").exists():
-        prepare(data, count)
+    encoder = load_encoder(ENCODER)
+    table.require_space(name, encoder.space)
+    if not (data / "queries.npz").exists() or read_manifest(data / EMBEDDINGS).plan.weights != weights_of(encoder):
+        shutil.rmtree(data, ignore_errors=True)
+        prepare(data, count, encoder)
     if not (data / "choice.json").exists():
         write_json(data / "choice.json", step(data, "choose", ""))
     choice = read_json(data / "choice.json", what="a choice")
@@ -90,20 +94,20 @@ def measure(count: int, only: list[str]) -> None:
         load.append(os.getloadavg()[0])
         metrics, ci = summary(row)
         estimated = {key: candidate[key] for key in ("recall", "latency_ms", "bytes")}
-        more = {"sample": choice["sample"], "threads": row["threads"], "load": load}
+        more = {"sample": choice["sample"], "threads": row["threads"], "load": load, "space": encoder.space}
         table.note(factory, name, SEED, metrics=metrics, ci=ci, estimated=estimated, **more)
 
 
-def prepare(data: Path, count: int) -> None:
+def prepare(data: Path, count: int, encoder: OnnxEncoder) -> None:
     """Write the shards, and the queries with their exact first ten; a block at a time."""
-    encoder = load_encoder(ENCODER)
     parts = [_embedded(encoder, open_source(f"fashion-mnist:{split}")) for split in ("train", "validation", "test")]
     real, labels = np.concatenate([parts[0][0], parts[1][0]]), [*parts[0][1], *parts[1][1]]
     queries = parts[2][0][np.linspace(0, len(parts[2][0]) - 1, QUERIES).astype(int)]
     keys = (f"{number:08d}" for number in range(count))
     plan = Plan(
-        listing=hash_keys(count, keys), rows=count, shard_rows=SHARD_ROWS, batch_size=SHARD_ROWS, weights=encoder.name
-    )
+        listing=hash_keys(count, keys), rows=count, shard_rows=SHARD_ROWS, batch_size=SHARD_ROWS,
+        weights=weights_of(encoder),
+    )  # fmt: skip
     entries, best, truth = [], np.full((QUERIES, 0), -np.inf, np.float32), np.empty((QUERIES, 0), np.int64)
     for number in range(plan.shards):
         rows = plan.covered(number)

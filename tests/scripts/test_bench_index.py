@@ -70,7 +70,7 @@ def test_the_truth_is_exact_and_the_gallery_whole(
     bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = tmp_path / str(COUNT)
-    bench.prepare(data, COUNT)
+    bench.prepare(data, COUNT, bench.load_encoder(""))
     vectors = np.concatenate([shard.vectors for shard in open_shards(data / "embeddings")])
     with np.load(data / "queries.npz") as stored:
         queries, truth = stored["vectors"], stored["truth"]
