@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from hetsearch.cli.choices import candidates_text, choice_text
 from hetsearch.cli.console import emit, say, table
 from hetsearch.cli.index_upgrade import upgrade
 from hetsearch.cli.jobs import SHOWN, loaded, opened, said, show_failures, warnings_said
@@ -37,7 +38,15 @@ def build(
     uri: Annotated[
         str | None, Parameter(help="With milvus: http://HOST:PORT/NAME; default: a file in the gallery's folder.")
     ] = None,
-    factory: Annotated[str, Parameter(help="FAISS index, e.g. Flat (exact), HNSW32, IVF256,Flat.")] = "Flat",
+    factory: Annotated[
+        str, Parameter(help="FAISS index, e.g. Flat (exact), HNSW32, IVF256,Flat@nprobe=16; auto: the simplest that "
+                       "meets the limits, measured on a sample of the vectors.")
+    ] = "Flat",
+    max_memory: Annotated[str | None, Parameter(help="With auto: bytes of the index, such as 2GB.")] = None,
+    max_latency: Annotated[str | None, Parameter(help="With auto: time of one query, such as 5ms.")] = None,
+    min_recall: Annotated[
+        float | None, Parameter(help="With auto: share of the exact first ten that it finds. Default: 0.95.")
+    ] = None,
     limit: Annotated[int | None, Parameter(help="Take only the first so many images.")] = None,
     on_error: Annotated[
         Literal["skip", "fail"], Parameter(help="Record an image that cannot be read, or stop at it.")
@@ -61,12 +70,13 @@ def build(
     A job that was killed goes on where it was; a finished gallery of the same images and space is left as it is.
     Exit code 3 if an image could not be read; embeddings/failures.parquet names it with the reason.
     """
-    from hetsearch.gallery import build_gallery, plan_gallery
+    from hetsearch.gallery import Limits, build_gallery, plan_gallery
 
+    limits = Limits.parse(max_memory, max_latency, min_recall)
     with warnings_said():
         job = (loaded(encoder, threads), opened(images), out)
         what: Any = {
-            "store": store, "uri": uri, "factory": factory, "limit": limit, "shard_rows": shard_rows,
+            "store": store, "uri": uri, "factory": factory, "limits": limits, "limit": limit, "shard_rows": shard_rows,
             "workers": workers,
         }  # fmt: skip
         if dry_run:
@@ -251,7 +261,10 @@ def _show_estimate(expected: Estimate, json: bool) -> int:
         ["images/s", "-" if speed is None else f"{speed:,.1f}"],
         ["time to embed", "-" if seconds is None else f"{seconds:,.0f} s"],
     ]
-    emit(dump_json(expected.as_dict()).rstrip() if json else table(rows, [str(expected.gallery), "planned"]))
+    text = table(rows, [str(expected.gallery), "planned"])
+    if expected.candidates:
+        text += f"\n\n{candidates_text(expected.candidates)}"
+    emit(dump_json(expected.as_dict()).rstrip() if json else text)
     if not expected.fits:
         say("hetsearch: the disk has no room for this job")
     return 0 if expected.fits else 2
@@ -270,4 +283,5 @@ def _built(report: BuildReport) -> str:
         ["time", f"{report.seconds:.1f} s"],
         ["images/s", "-" if speed is None else f"{speed:,.0f}"],
     ]
-    return table(rows, [str(report.gallery), "was finished" if report.done_before else "built"])
+    text = table(rows, [str(report.gallery), "was finished" if report.done_before else "built"])
+    return f"{text}\n\n{choice_text(report.choice)}" if report.choice else text
