@@ -105,6 +105,7 @@ EXTRA_OF = {
     **dict.fromkeys(("jinja2", "matplotlib"), "report"),
     "resvg_py": "data",
     **dict.fromkeys(("pymilvus", "milvus_lite"), "distributed"),
+    "pymoo": "nas",
 }
 
 

@@ -24,8 +24,7 @@ from hetsearch.data.sources import open_source
 from hetsearch.errors import UsageError, require_extra
 from hetsearch.evaluation import Evaluation, evaluate, write_evaluation
 from hetsearch.files import make_folder
-from hetsearch.gallery import Gallery, build_gallery, open_gallery
-from hetsearch.gallery.gallery import Hit
+from hetsearch.gallery import Gallery, Hit, build_gallery, open_gallery
 from hetsearch.query import search
 from hetsearch.runtime import OnnxEncoder, load_encoder
 from hetsearch.runtime.threads import available_threads

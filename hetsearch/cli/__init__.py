@@ -15,6 +15,7 @@ from hetsearch.cli.evaluate import evaluate
 from hetsearch.cli.export import export
 from hetsearch.cli.index import app as index
 from hetsearch.cli.inspect import inspect
+from hetsearch.cli.nas import app as nas
 from hetsearch.cli.quickstart import quickstart
 from hetsearch.cli.search import search
 from hetsearch.cli.train import app as train
@@ -26,7 +27,7 @@ app = App(
     version=hetsearch.__version__,
 )
 # In the order of the work. What a command needs is imported when it is called, so that --help answers at once.
-COMMANDS = (quickstart, data, train, export, index, search, evaluate, inspect)
+COMMANDS = (quickstart, data, train, nas, export, index, search, evaluate, inspect)
 for _command in COMMANDS:
     app.command(_command)
 

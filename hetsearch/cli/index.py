@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from hetsearch.cli.choices import candidates_text, choice_text
 from hetsearch.cli.console import emit, say, table
 from hetsearch.cli.index_upgrade import upgrade
 from hetsearch.cli.jobs import SHOWN, loaded, opened, said, show_failures, warnings_said
@@ -15,9 +16,16 @@ from hetsearch.files import dump_json
 
 if TYPE_CHECKING:
     from hetsearch.gallery import BuildReport, Estimate, UpdateReport
+    from hetsearch.gallery.embed import Runner
 
 app = App(name="index", help="Make a gallery of images, keep it up to date, look whether it is whole.")
 app.command(upgrade)
+
+
+Ray = Annotated[
+    str | None,
+    Parameter(help="Embed on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local to try it on this machine."),
+]
 
 
 @app.command
@@ -30,7 +38,15 @@ def build(
     uri: Annotated[
         str | None, Parameter(help="With milvus: http://HOST:PORT/NAME; default: a file in the gallery's folder.")
     ] = None,
-    factory: Annotated[str, Parameter(help="FAISS index, e.g. Flat (exact), HNSW32, IVF256,Flat.")] = "Flat",
+    factory: Annotated[
+        str, Parameter(help="FAISS index, e.g. Flat (exact), HNSW32, IVF256,Flat@nprobe=16; auto: the simplest that "
+                       "meets the limits, measured on a sample of the vectors.")
+    ] = "Flat",
+    max_memory: Annotated[str | None, Parameter(help="With auto: bytes of the index, such as 2GB.")] = None,
+    max_latency: Annotated[str | None, Parameter(help="With auto: time of one query, such as 5ms.")] = None,
+    min_recall: Annotated[
+        float | None, Parameter(help="With auto: share of the exact first ten that it finds. Default: 0.95.")
+    ] = None,
     limit: Annotated[int | None, Parameter(help="Take only the first so many images.")] = None,
     on_error: Annotated[
         Literal["skip", "fail"], Parameter(help="Record an image that cannot be read, or stop at it.")
@@ -40,7 +56,10 @@ def build(
     workers: Annotated[
         int | None, Parameter(help="Processes that read images; 0 reads in this one. Default: half the cores.")
     ] = None,
-    threads: Annotated[int | None, Parameter(help="Threads of the encoder; default: every core.")] = None,
+    threads: Annotated[
+        int | None, Parameter(help="Threads of the encoder; default: every core, or 1 in a worker of --ray.")
+    ] = None,
+    ray: Ray = None,
     dry_run: Annotated[
         bool, Parameter(help="Only say what it would cost: bytes, memory, time.", negative="")
     ] = False,
@@ -51,17 +70,20 @@ def build(
     A job that was killed goes on where it was; a finished gallery of the same images and space is left as it is.
     Exit code 3 if an image could not be read; embeddings/failures.parquet names it with the reason.
     """
-    from hetsearch.gallery import build_gallery, plan_gallery
+    from hetsearch.gallery import Limits, build_gallery, plan_gallery
 
+    limits = Limits.parse(max_memory, max_latency, min_recall)
     with warnings_said():
         job = (loaded(encoder, threads), opened(images), out)
         what: Any = {
-            "store": store, "uri": uri, "factory": factory, "limit": limit, "shard_rows": shard_rows,
+            "store": store, "uri": uri, "factory": factory, "limits": limits, "limit": limit, "shard_rows": shard_rows,
             "workers": workers,
         }  # fmt: skip
         if dry_run:
             return _show_estimate(plan_gallery(*job, **what), json)
-        report = build_gallery(*job, on_error=on_error, max_errors=max_errors, say=said, **what)
+        report = build_gallery(
+            *job, on_error=on_error, max_errors=max_errors, say=said, runner=_runner(ray, threads), **what
+        )
     show_failures(report.failures)
     emit(dump_json(report.as_dict()).rstrip() if json else _built(report))
     return report.exit_code
@@ -90,7 +112,10 @@ def update(
     workers: Annotated[
         int | None, Parameter(help="Processes that read images; 0 reads in this one. Default: half the cores.")
     ] = None,
-    threads: Annotated[int | None, Parameter(help="Threads of the encoder; default: every core.")] = None,
+    threads: Annotated[
+        int | None, Parameter(help="Threads of the encoder; default: every core, or 1 in a worker of --ray.")
+    ] = None,
+    ray: Ray = None,
     dry_run: Annotated[bool, Parameter(help="Only say what would be done.", negative="")] = False,
     json: Json = False,
 ) -> int:
@@ -107,7 +132,7 @@ def update(
     with warnings_said():
         report = update_gallery(
             gallery, loaded(encoder, threads), opened(images), remove=not keep, rebuild=rebuild, on_error=on_error,
-            max_errors=max_errors, workers=workers, dry_run=dry_run, say=said,
+            max_errors=max_errors, workers=workers, dry_run=dry_run, say=said, runner=_runner(ray, threads),
         )  # fmt: skip
     return _show_update(report, json)
 
@@ -194,6 +219,13 @@ def verify(
     emit(table(rows, [str(report.gallery), "whole"]))
 
 
+def _runner(address: str | None, threads: int | None) -> Runner:
+    from hetsearch.gallery.embed import run_here
+    from hetsearch.gallery.ray_embed import RayRunner
+
+    return run_here if address is None else RayRunner(address, threads=threads or 1)
+
+
 def _show_update(report: UpdateReport, json: bool) -> int:
     show_failures(report.failures)
     if json:
@@ -229,7 +261,10 @@ def _show_estimate(expected: Estimate, json: bool) -> int:
         ["images/s", "-" if speed is None else f"{speed:,.1f}"],
         ["time to embed", "-" if seconds is None else f"{seconds:,.0f} s"],
     ]
-    emit(dump_json(expected.as_dict()).rstrip() if json else table(rows, [str(expected.gallery), "planned"]))
+    text = table(rows, [str(expected.gallery), "planned"])
+    if expected.candidates:
+        text += f"\n\n{candidates_text(expected.candidates)}"
+    emit(dump_json(expected.as_dict()).rstrip() if json else text)
     if not expected.fits:
         say("hetsearch: the disk has no room for this job")
     return 0 if expected.fits else 2
@@ -248,4 +283,5 @@ def _built(report: BuildReport) -> str:
         ["time", f"{report.seconds:.1f} s"],
         ["images/s", "-" if speed is None else f"{speed:,.0f}"],
     ]
-    return table(rows, [str(report.gallery), "was finished" if report.done_before else "built"])
+    text = table(rows, [str(report.gallery), "was finished" if report.done_before else "built"])
+    return f"{text}\n\n{choice_text(report.choice)}" if report.choice else text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,7 +83,7 @@ def _query(
     return encode_files(loaded, images)
 
 
-def _text(key: str, hits: list[Hit]) -> str:
+def _text(key: str, hits: Sequence[Hit]) -> str:
     columns = [name for name in ("label", "path") if any(name in hit.item for hit in hits)]
     rows = [
         [hit.key, f"{place}", f"{hit.score:.4f}", *(_cell(hit.item.get(name)) for name in columns)]

@@ -60,6 +60,7 @@ def query(
     space: Path,
     gallery_encoder: Path | None = None,
     gallery_vectors: Path | None = None,
+    arch: str | None = None,
     out: Path | None = None,
 ) -> None:
     """Train a query encoder into an existing space, backward-compatible with its gallery encoder.
@@ -77,17 +78,23 @@ def query(
         The bundle that gives regression targets; default: gallery-encoder beside the space.
     gallery_vectors
         A gallery that holds the training images: its vectors stand in for the gallery encoder.
+    arch
+        An architecture of a search space (i3-c3-s3w50-…) in place of the recipe's: of the search space that the recipe
+        names, else of the default one.
     out
         Folder of the run; default runs/NAME, NAME being the recipe's.
     """
     from hetsearch.config import load_config
     from hetsearch.errors import UsageError
+    from hetsearch.training.architecture import with_architecture
     from hetsearch.training.query import train_query
     from hetsearch.training.recipe import Recipe
 
     if gallery_encoder is not None and gallery_vectors is not None:
         raise UsageError("--gallery-encoder and --gallery-vectors are two ways to the same", expected="one of them")
     recipe = load_config(Recipe, config, overrides)
+    if arch is not None:
+        recipe = with_architecture(recipe, arch)
     run = out or Path("runs") / config.stem
     trained = train_query(recipe, space, run, gallery_encoder=gallery_encoder, gallery_vectors=gallery_vectors)
     _export(trained)

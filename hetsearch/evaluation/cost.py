@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +9,7 @@ import numpy as np
 from hetsearch.bundle import ONNX
 from hetsearch.evaluation.result import EncoderRow
 from hetsearch.evaluation.run import CardedEncoder
-
-RUNS = 50  # timed runs of one image
-SECONDS = 3.0  # timing stops after this long, for a large network on a slow machine
+from hetsearch.runtime.timing import median_ms
 
 
 def cost_of(encoder: CardedEncoder, role: str) -> EncoderRow:
@@ -40,18 +35,6 @@ def cost_of(encoder: CardedEncoder, role: str) -> EncoderRow:
         latency_ms=None if path is None else _latency_of(path.parent),
         precision=card.precision,
     )
-
-
-def median_ms(work: Callable[[], object], *, runs: int = RUNS, seconds: float = SECONDS) -> float:
-    """Median time of ``work`` in milliseconds, over at most ``runs`` calls and about ``seconds``, warm."""
-    work()
-    times: list[float] = []
-    end = time.perf_counter() + seconds
-    while len(times) < runs and (not times or time.perf_counter() < end):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1000.0
 
 
 def _latency_of(folder: Path) -> float:

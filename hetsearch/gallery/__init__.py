@@ -3,10 +3,14 @@
 from hetsearch.gallery.backfill import backfill_gallery
 from hetsearch.gallery.build import build_gallery, plan_gallery
 from hetsearch.gallery.card import GalleryCard
+from hetsearch.gallery.choice import Candidate, Choice
 from hetsearch.gallery.compact import compact_gallery
 from hetsearch.gallery.estimate import Estimate
-from hetsearch.gallery.gallery import Gallery, Hit, open_gallery
+from hetsearch.gallery.gallery import Gallery, open_gallery
+from hetsearch.gallery.hits import Hit, Hits
 from hetsearch.gallery.ids import stable_id, stable_ids
+from hetsearch.gallery.limits import Limits
+from hetsearch.gallery.ray_embed import RayRunner
 from hetsearch.gallery.report import BuildReport, CompactReport, UpdateReport, UpgradeReport
 from hetsearch.gallery.store import GalleryStore
 from hetsearch.gallery.update import delete_items, update_gallery
@@ -15,12 +19,17 @@ from hetsearch.gallery.verify import VerifyReport, verify_gallery
 
 __all__ = [
     "BuildReport",
+    "Candidate",
+    "Choice",
     "CompactReport",
     "Estimate",
     "Gallery",
     "GalleryCard",
     "GalleryStore",
     "Hit",
+    "Hits",
+    "Limits",
+    "RayRunner",
     "UpdateReport",
     "UpgradeReport",
     "VerifyReport",

@@ -17,17 +17,20 @@ from hetsearch.data.pixels import Failure
 from hetsearch.errors import DataError, UsageError
 from hetsearch.files import make_folder
 from hetsearch.gallery.card import CARD, EMBEDDINGS, GalleryCard, read_card
+from hetsearch.gallery.choice import AUTO
+from hetsearch.gallery.choose import choose, plan_store, sized
 from hetsearch.gallery.decode import default_workers
-from hetsearch.gallery.embed import Embedding, OnError, Say, embed, silent
+from hetsearch.gallery.embed import Embedding, OnError, Runner, Say, embed, run_here, silent
 from hetsearch.gallery.estimate import Estimate, estimate, measure, require_room
 from hetsearch.gallery.folder import exclusive, require_ours, sweep
 from hetsearch.gallery.gallery import open_gallery
 from hetsearch.gallery.generation import settle, write_generation
 from hetsearch.gallery.ids import listing_hash, stable_ids
+from hetsearch.gallery.limits import Limits
 from hetsearch.gallery.manifest import MANIFEST, Manifest, Plan, read_manifest, weights_of, write_manifest
 from hetsearch.gallery.report import BuildReport, folder_bytes
-from hetsearch.gallery.shards import read_failures, shard_name
-from hetsearch.gallery.store import StorePlan, store_kind
+from hetsearch.gallery.shards import ShardSet, read_failures, shard_name
+from hetsearch.gallery.store import StorePlan
 from hetsearch.gallery.tables import arrow
 from hetsearch.runtime.encoder import Encoder
 from hetsearch.space import require_space
@@ -45,6 +48,7 @@ class _Job:
     store: str
     uri: str | None
     factory: str
+    limits: Limits | None
     workers: int
 
     @property
@@ -60,6 +64,7 @@ def build_gallery(
     store: str = "faiss",
     uri: str | None = None,
     factory: str = "Flat",
+    limits: Limits | None = None,
     limit: int | None = None,
     on_error: OnError = "skip",
     max_errors: int | None = None,
@@ -68,6 +73,7 @@ def build_gallery(
     workers: int | None = 0,
     progress: bool = True,
     say: Say = silent,
+    runner: Runner = run_here,
 ) -> BuildReport:
     """Embed images and make a gallery of them.
 
@@ -80,7 +86,9 @@ def build_gallery(
         out: the folder of the gallery.
         store: kind of store: ``faiss``, a file, or ``milvus``, a database.
         uri: what the gallery is to be called on a Milvus server, ``http://HOST:PORT/NAME``; None keeps it in a file.
-        factory: FAISS's description of the index; ``Flat`` is exact.
+        factory: FAISS's description of the index; ``Flat`` is exact, ``auto`` the simplest that meets the limits,
+            measured on a sample of the vectors (see :mod:`hetsearch.gallery.choose`).
+        limits: what the index of ``auto`` may cost and must find; by default 0.95 of the exact first ten.
         limit: take only the first so many images.
         on_error: ``skip`` records an image that cannot be read, ``fail`` stops at it.
         max_errors: stop when more images than this cannot be read.
@@ -90,10 +98,12 @@ def build_gallery(
             afresh, so a script that asks for them needs ``if __name__ == "__main__":``.
         progress: draw a bar with images/s on stderr.
         say: takes a line for the person, about what is reused.
+        runner: embeds the shards: in this process, or on a cluster (:class:`hetsearch.gallery.RayRunner`). A job that
+            was begun by one can be gone on with by another.
 
     Raises:
-        UsageError: an argument cannot work, the disk has no room, another job is at work in ``out``, or ``out`` holds
-            something else or the gallery of other images, finished or not.
+        UsageError: an argument cannot work, the disk has no room, another job is at work in ``out``, ``out`` holds
+            something else or the gallery of other images, finished or not, or no index meets the limits.
         DataError: there are no images, or none can be read.
         ImageError: too many images cannot be read.
         SpaceMismatch: ``out`` is a gallery of another space, finished or not.
@@ -102,8 +112,8 @@ def build_gallery(
         HetsearchError: a worker process died, or the index cannot be written.
     """
     begin = time.perf_counter()
-    begun = (encoder, _chosen(images, limit), Path(out), store, uri, factory, shard_rows, batch_size, workers)
-    job, planned = _job(*begun)
+    index = (store, uri, factory, limits)
+    job, planned = _job(encoder, _chosen(images, limit), Path(out), index, shard_rows, batch_size, workers)
     _require_least("max_errors", max_errors, 0)
     if (job.out / CARD).exists():
         return _done_before(job, begin)
@@ -118,13 +128,12 @@ def build_gallery(
         if not (job.folder / MANIFEST).exists():
             write_manifest(job.folder, job.manifest)
         plan = (encoder, job.images, job.folder, job.manifest)
-        done = embed(Embedding(*plan, on_error, max_errors, job.workers, progress, say))
+        done = embed(Embedding(*plan, on_error, max_errors, job.workers, progress, say, runner))
         shards = tuple(entry for entry in done.shards if entry.rows)
         if not shards:
             raise _nothing_read(job, done.failures)
-        card = write_generation(
-            job.out, _card(job), job.manifest.model_copy(update={"shards": shards}), failures=done.failures
-        )
+        manifest = job.manifest.model_copy(update={"shards": shards})
+        card = write_generation(job.out, _card(job, manifest, say), manifest, failures=done.failures)
     return replace(
         _report(job, card, done.failures, begin), shards=len(done.shards), reused=done.reused, embedded=done.images
     )
@@ -138,6 +147,7 @@ def plan_gallery(
     store: str = "faiss",
     uri: str | None = None,
     factory: str = "Flat",
+    limits: Limits | None = None,
     limit: int | None = None,
     shard_rows: int = SHARD_ROWS,
     batch_size: int = BATCH,
@@ -148,14 +158,15 @@ def plan_gallery(
     The arguments and errors are those of :func:`build_gallery`; that the disk has no room is no error here but
     :attr:`Estimate.fits`.
     """
-    begun = (encoder, _chosen(images, limit), Path(out), store, uri, factory, shard_rows, batch_size, workers)
-    job, planned = _job(*begun)
+    index = (store, uri, factory, limits)
+    job, planned = _job(encoder, _chosen(images, limit), Path(out), index, shard_rows, batch_size, workers)
     if (job.out / CARD).exists():
         _require_same(job, read_card(job.out))
         return replace(_estimate(job, planned), images=0, shards=0, shard_bytes=0, index_bytes=0, item_bytes=0)
     require_ours(job.out)
     expected = _estimate(_resumed(job), planned)
-    return replace(expected, images_per_second=measure(encoder, job.images, job.workers))
+    candidates = sized(encoder.dim, len(job.images), limits or Limits()) if factory == AUTO else ()
+    return replace(expected, images_per_second=measure(encoder, job.images, job.workers), candidates=candidates)
 
 
 def _chosen(images: ImageSet, limit: int | None) -> ImageSet:
@@ -174,9 +185,7 @@ def _job(
     encoder: Encoder,
     images: ImageSet,
     out: Path,
-    store: str,
-    uri: str | None,
-    factory: str,
+    index: tuple[str, str | None, str, Limits | None],
     shard_rows: int,
     batch_size: int,
     workers: int | None,
@@ -194,10 +203,10 @@ def _job(
     )
     manifest = Manifest(space=encoder.space, encoder=encoder.name, dim=encoder.dim, images=images.name, plan=plan)
     number = default_workers(images) if workers is None else workers
-    job = _Job(encoder, images, out, manifest, store, uri, factory, number)
+    job = _Job(encoder, images, out, manifest, *index, number)
     if (out / CARD).exists():
         _require_same(job, read_card(out))
-    return job, store_kind(store).backend(out, uri).plan(encoder.dim, factory, len(images))
+    return job, plan_store(out, *index, encoder.dim, len(images))
 
 
 def _resumed(job: _Job) -> _Job:
@@ -262,7 +271,9 @@ def _done_before(job: _Job, begin: float) -> BuildReport:
             f"taken for the same images. Choose another --out if it is not",
             stacklevel=3,
         )
-    asked = {"store": job.store, "factory": job.factory, "encoder": job.encoder.name}
+    answered = job.factory == AUTO and card.choice is not None and card.choice.limits == (job.limits or Limits())
+    factory = card.factory if answered else job.factory
+    asked = {"store": job.store, "factory": factory, "encoder": job.encoder.name}
     for name, value in asked.items():
         if getattr(card, name) != value:
             warnings.warn(
@@ -276,14 +287,18 @@ def _done_before(job: _Job, begin: float) -> BuildReport:
     return replace(_report(job, card, failures, begin), done_before=True)
 
 
-def _card(job: _Job) -> GalleryCard:
+def _card(job: _Job, manifest: Manifest, say: Say) -> GalleryCard:
+    """The card of the new gallery; a factory that is to be chosen is chosen here."""
+    shards = ShardSet(job.folder, manifest)
+    choice = choose(shards, job.limits or Limits(), say) if job.factory == AUTO else None
     return GalleryCard(
         space=job.encoder.space,
         dim=job.encoder.dim,
         encoder=job.encoder.name,
         input=job.encoder.input,
         store=job.store,
-        factory=job.factory,
+        factory=choice.factory if choice else job.factory,
+        choice=choice,
         count=0,
         index=job.uri or "",
         images=job.images.name,
@@ -302,4 +317,5 @@ def _report(job: _Job, card: GalleryCard, failures: tuple[Failure, ...], begin: 
         failures=failures,
         seconds=time.perf_counter() - begin,
         bytes=folder_bytes(job.out),
+        choice=card.choice,
     )

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hetsearch.errors import DamagedArtifact, UsageError
 from hetsearch.files import read_json, write_json
+from hetsearch.gallery.choice import Choice
 from hetsearch.gallery.manifest import generation_name
 from hetsearch.preprocess import InputSpec
 
@@ -49,6 +50,7 @@ class GalleryCard(BaseModel):
     input: InputSpec  # what that encoder takes
     store: str
     factory: str
+    choice: Choice | None = None  # how the factory was chosen, where 'auto' was asked for
     count: int
     generation: int = 1  # counts the updates
     index: str  # the store's file, or the address of a collection; a generation may keep that of the one before

@@ -59,7 +59,7 @@ def default_workers(images: ImageSet) -> int:
 
     Pictures that are pixels already, and few pictures, are read in the job's own process.
     """
-    if len(images) < FEW or not isinstance(_source(images, 0), (str, Path, bytes)):
+    if len(images) < FEW or not isinstance(source_of(images, 0), (str, Path, bytes)):
         return 0
     return max(1, available_threads() // 2)
 
@@ -115,7 +115,8 @@ def content_of(source: ImageLike) -> bytes:
     return hashlib.sha256(f"{source.dtype.str}|{source.shape}|".encode() + source.tobytes()).digest()
 
 
-def _source(images: ImageSet, row: int) -> Source:
+def source_of(images: ImageSet, row: int) -> Source:
+    """What a set gives for an image, or the error that it raises instead."""
     try:
         return images.read(row)
     except ImageError as error:
@@ -167,7 +168,7 @@ def _in_order(
 ) -> Iterator[tuple[range, Result]]:
     if workers < 0:
         raise UsageError("the number of workers is wrong", observed=workers, expected="0 or more")
-    tasks = ((rows, [_source(images, row) for row in rows]) for rows in stretches)
+    tasks = ((rows, [source_of(images, row) for row in rows]) for rows in stretches)
     if not workers:
         for rows, sources in tasks:
             yield rows, function(sources, *arguments)

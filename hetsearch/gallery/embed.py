@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,11 +25,33 @@ from hetsearch.space import Vectors
 OnError = Literal["skip", "fail"]
 Say = Callable[[str], None]  # takes a line for the person
 
-_Done = tuple[ShardEntry, tuple[Failure, ...]]
+Done = tuple[ShardEntry, tuple[Failure, ...]]  # a shard that is written, and what could not be read for it
 
 
 def silent(line: str) -> None:
     """What a job says where nobody asked to hear it: nothing."""
+
+
+def run_here(job: Embedding, missing: Sequence[int], tally: Tally) -> Iterator[tuple[int, Done]]:
+    """Embed shards in this process, and give them as they are written. One is written while the next is embedded."""
+    if not missing:
+        return
+    plan = job.manifest.plan
+    stretches = (stretch for number in missing for stretch in plan.batches(plan.covered(number)))
+    batches = iter_decoded(job.images, job.encoder.input, stretches, job.workers)
+    with contextlib.closing(batches), ThreadPoolExecutor(1) as writer:
+        pending: tuple[int, Future[Done]] | None = None
+        for number in missing:
+            counted = tally.watch(islice(batches, len(plan.batches(plan.covered(number)))))
+            shard, missed = encode_shard(job.encoder, job.images, counted)
+            if pending:
+                yield pending[0], pending[1].result()
+            pending = number, writer.submit(_write, job, number, shard, missed)
+        if pending:
+            yield pending[0], pending[1].result()
+
+
+Runner = Callable[["Embedding", Sequence[int], "Tally"], Iterator[tuple[int, Done]]]  # see run_here
 
 
 @dataclass(frozen=True)
@@ -45,6 +68,7 @@ class Embedding:
         workers: processes that decode; 0 decodes in this one.
         progress: draw a bar with images/s on stderr.
         say: takes a line about what is reused.
+        runner: embeds the shards that are missing: :func:`run_here`, or on other machines.
     """
 
     encoder: Encoder
@@ -56,6 +80,32 @@ class Embedding:
     workers: int = 0
     progress: bool = True
     say: Say = silent
+    runner: Runner = run_here
+
+
+@dataclass
+class Tally:
+    """Counts what a runner has read: moves the bar, and stops the job at too many images that cannot be read."""
+
+    job: Embedding
+    bar: Any
+    failures: list[Failure] = field(default_factory=list)
+
+    def take(self, images: int, failures: Iterable[Failure]) -> None:
+        """Count images that were read or not.
+
+        Raises:
+            ImageError: too many were not.
+        """
+        self.failures += failures
+        check_failures(self.job, self.failures)
+        self.bar.update(images)
+
+    def watch(self, batches: Iterable[Decoded]) -> Iterator[Decoded]:
+        """Count batches as they pass."""
+        for batch in batches:
+            self.take(len(batch.rows), batch.failures)
+            yield batch
 
 
 @dataclass(frozen=True)
@@ -93,12 +143,12 @@ def embed(job: Embedding) -> Embedded:
             f"resumed: {reused:,} of {plan.shards:,} shards are there, {images:,} images ({missed:,} of them not "
             f"read); {plan.rows - images:,} images are left"
         )
-    known = [failure for _, failures in done.values() for failure in failures]
-    check_failures(job, known)
     with tqdm(
         total=plan.rows, initial=images, desc="embed", unit="img", disable=None if job.progress else True
     ) as bar:
-        done.update(_embed_missing(job, missing, known, bar))
+        tally = Tally(job, bar)
+        tally.take(0, (failure for _, failures in done.values() for failure in failures))
+        done.update(job.runner(job, missing, tally))
     ordered = [done[number] for number in sorted(done)]
     return Embedded(
         shards=tuple(entry for entry, _ in ordered),
@@ -108,9 +158,9 @@ def embed(job: Embedding) -> Embedded:
     )
 
 
-def recovered(folder: Path, manifest: Manifest, say: Say = silent) -> dict[int, _Done]:
+def recovered(folder: Path, manifest: Manifest, say: Say = silent) -> dict[int, Done]:
     """The shards of a plan that a job before this one wrote, whole, by number."""
-    found: dict[int, _Done] = {}
+    found: dict[int, Done] = {}
     for number in range(manifest.plan.first, manifest.plan.first + manifest.plan.shards):
         try:
             shard = recover_shard(folder, number, manifest.job, manifest.dim)
@@ -140,57 +190,28 @@ def check_failures(job: Embedding, failures: list[Failure]) -> None:
     )
 
 
-def _embed_missing(
-    job: Embedding, missing: list[int], failures: list[Failure], bar: Any
-) -> Iterator[tuple[int, _Done]]:
-    """Give the shards as they are written. One is written while the next is embedded."""
-    if not missing:
-        return
-    plan = job.manifest.plan
-    stretches = (
-        covered[start : start + plan.batch_size]
-        for covered in map(plan.covered, missing)
-        for start in range(0, len(covered), plan.batch_size)
-    )
-    batches = iter_decoded(job.images, job.encoder.input, stretches, job.workers)
-    with contextlib.closing(batches), ThreadPoolExecutor(1) as writer:
-        pending: tuple[int, Future[_Done]] | None = None
-        for number in missing:
-            parts = list(_encoded(job, batches, -(-len(plan.covered(number)) // plan.batch_size), failures, bar))
-            if pending:
-                yield pending[0], pending[1].result()
-            shard, missed = _gathered(job.images, parts)
-            pending = number, writer.submit(_write, job, number, shard, missed)
-        if pending:
-            yield pending[0], pending[1].result()
-
-
-def _encoded(
-    job: Embedding, batches: Iterator[Decoded], count: int, failures: list[Failure], bar: Any
-) -> Iterator[tuple[tuple[int, ...], Vectors, Contents, tuple[Failure, ...]]]:
-    """The next batches with their vectors; the pixels are let go at once."""
-    for _ in range(count):
-        batch = next(batches)
-        failures += batch.failures
-        check_failures(job, failures)
-        vectors = np.empty((0, job.encoder.dim), dtype=np.float32)
-        if batch.kept:
-            vectors = job.encoder.encode_pixels(batch.pixels)
-        bar.update(len(batch.rows))
-        yield batch.kept, vectors, batch.contents, batch.failures
-
-
-def _gathered(
-    images: ImageSet, parts: list[tuple[tuple[int, ...], Vectors, Contents, tuple[Failure, ...]]]
+def encode_shard(
+    encoder: Encoder, images: ImageSet, batches: Iterable[Decoded]
 ) -> tuple[Shard, tuple[Failure, ...]]:
-    rows = [row for kept, _, _, _ in parts for row in kept]
-    failures = tuple(failure for _, _, _, missed in parts for failure in missed)
-    vectors = np.concatenate([vectors for _, vectors, _, _ in parts])
-    contents = np.concatenate([np.empty((0, DIGEST), np.uint8), *(found for _, _, found, _ in parts)])
-    return describe(images, rows, vectors, contents), failures
+    """Embed the batches of one shard; the pixels of each are let go at once.
+
+    Returns:
+        The shard, and the images that could not be read.
+    """
+    rows: list[int] = []
+    vectors = [np.empty((0, encoder.dim), dtype=np.float32)]
+    contents = [np.empty((0, DIGEST), np.uint8)]
+    failures: list[Failure] = []
+    for batch in batches:
+        if batch.kept:
+            vectors.append(encoder.encode_pixels(batch.pixels))
+        rows += batch.kept
+        contents.append(batch.contents)
+        failures += batch.failures
+    return describe(images, rows, np.concatenate(vectors), np.concatenate(contents)), tuple(failures)
 
 
-def _write(job: Embedding, number: int, shard: Shard, failures: tuple[Failure, ...]) -> _Done:
+def _write(job: Embedding, number: int, shard: Shard, failures: tuple[Failure, ...]) -> Done:
     return write_shard(job.folder, number, shard, job.manifest.job, failures), failures
 
 

@@ -6,12 +6,13 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hetsearch.data.images import ImageSet
 from hetsearch.errors import DataError, UsageError
+from hetsearch.gallery.choice import Candidate
 from hetsearch.gallery.decode import iter_decoded
 from hetsearch.gallery.embed import source_path
 from hetsearch.gallery.manifest import Plan
@@ -41,6 +42,8 @@ class Estimate:
         free_bytes: on the disk now.
         memory_bytes: at the worst moment, in all processes.
         images_per_second: measured on a few of the images; None where nothing was measured.
+        candidates: where the factory is ``auto``, what it will be chosen among. ``index_bytes`` is the largest that it
+            may choose; what the others find, and how fast, is measured once there are vectors.
     """
 
     gallery: Path
@@ -53,6 +56,7 @@ class Estimate:
     free_bytes: int
     memory_bytes: int
     images_per_second: float | None = None
+    candidates: tuple[Candidate, ...] = ()
 
     @property
     def needed_bytes(self) -> int:
@@ -75,7 +79,8 @@ class Estimate:
     def as_dict(self) -> dict[str, Any]:
         """The estimate as a JSON document."""
         more = {"needed_bytes": self.needed_bytes, "seconds": self.seconds, "fits": self.fits}
-        return {**vars(self), "gallery": str(self.gallery), **more}
+        found = [asdict(candidate) for candidate in self.candidates]
+        return {**vars(self), "gallery": str(self.gallery), "candidates": found, **more}
 
 
 def estimate(

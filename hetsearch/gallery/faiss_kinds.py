@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from hetsearch.errors import UsageError, nearest
 from hetsearch.gallery.tables import missing
 
 EF_SEARCH = 64  # of HNSW; FAISS's own 16 loses hits
 NUMBER = 4  # bytes of a float32
+ID = 8  # bytes of an id
+SETTINGS = {
+    "nprobe": "inverted files (IVF): lists that are looked into",
+    "efSearch": "HNSW graphs: candidates that are kept",
+    "k_factor_rf": "refined indexes (Refine): times k candidates are ranked again",
+}
 
 
 def load_faiss() -> Any:
@@ -43,17 +51,59 @@ def tune(faiss: Any, index: Any) -> int:
     return int(ivf.nlist)
 
 
+def configure(faiss: Any, index: Any, settings: str) -> None:
+    """Set how an index is searched; it is saved with the index.
+
+    Args:
+        faiss: the module.
+        index: of any kind.
+        settings: such as ``nprobe=16`` or ``nprobe=16,k_factor_rf=4``, names as FAISS has them.
+
+    Raises:
+        UsageError: an unknown name, no number above 0, or a setting that this kind of index does not have.
+    """
+    for word in settings.split(","):
+        name, _, value = word.partition("=")
+        if name not in SETTINGS:
+            raise UsageError(f"there is no setting of search '{name}'", hint=nearest(name, SETTINGS))
+        if not re.fullmatch(r"[1-9]\d{0,8}", value):
+            raise UsageError(f"'{name}' of a search cannot be set", observed=f"'{value}'", expected="a number above 0")
+        try:
+            faiss.ParameterSpace().set_index_parameter(index, name, float(value))
+        except RuntimeError:
+            raise UsageError(
+                f"this kind of FAISS index has no '{name}'", hint=f"It is a setting of {SETTINGS[name]}."
+            ) from None
+
+
 def stored_bytes(faiss: Any, index: Any, count: int) -> int:
     """About how many bytes an index takes with ``count`` vectors, ids included."""
-    inner = faiss.downcast_index(index.index if isinstance(index, faiss.IndexIDMap2) else index)
-    ivf = faiss.try_extract_index_ivf(index)
-    lists = 0 if ivf is None else int(ivf.nlist) * int(ivf.d) * NUMBER
-    graph = 0
+    each, once = _bytes(faiss, index)
+    return int(each * count + once)
+
+
+def _bytes(faiss: Any, index: Any) -> tuple[float, float]:
+    """Bytes of each vector, and bytes that do not depend on their number."""
+    inner = faiss.downcast_index(index)
+    if isinstance(inner, faiss.IndexIDMap):
+        return _sum((ID, 0), _bytes(faiss, inner.index))
+    if isinstance(inner, faiss.IndexPreTransform):
+        return _bytes(faiss, inner.index)
+    if isinstance(inner, faiss.IndexRefine):
+        return _sum(_bytes(faiss, inner.base_index), _bytes(faiss, inner.refine_index))
+    if isinstance(inner, faiss.IndexIVF):
+        # Fast scans pad each list to whole blocks.
+        padding = getattr(inner, "bbs", 0) / 2 * inner.code_size * inner.nlist
+        return inner.code_size + ID, inner.nlist * inner.d * NUMBER + padding
     if hasattr(inner, "hnsw"):
-        # The lowest layer holds nearly all links; offsets and levels are 12 bytes a vector.
-        graph = int(inner.hnsw.nb_neighbors(0)) * NUMBER + 12
-        inner = faiss.downcast_index(inner.storage)
-    return count * (int(inner.sa_code_size()) + graph + 8) + lists
+        # The lowest layer holds nearly all links, one vector in M the next; offsets and levels are 12 bytes.
+        links = inner.hnsw.nb_neighbors(0) + inner.hnsw.nb_neighbors(1) / (inner.hnsw.nb_neighbors(1) - 1)
+        return _sum((links * NUMBER + 12, 0), _bytes(faiss, inner.storage))
+    return float(inner.sa_code_size()), 0.0
+
+
+def _sum(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
+    return first[0] + second[0], first[1] + second[1]
 
 
 def reserve(faiss: Any, index: Any, count: int) -> None:
@@ -61,7 +111,7 @@ def reserve(faiss: Any, index: Any, count: int) -> None:
 
     It would double each time it is full, and hold the old and the new piece at that moment.
     """
-    inner = faiss.downcast_index(index.index if isinstance(index, faiss.IndexIDMap2) else index)
+    inner = faiss.downcast_index(index.index if isinstance(index, faiss.IndexIDMap) else index)
     if hasattr(inner, "hnsw"):
         inner = faiss.downcast_index(inner.storage)
     if hasattr(inner, "codes"):

@@ -1,7 +1,8 @@
 """A store in one file, ``index.faiss``: any FAISS index by its factory string, inner product, stable ids.
 
 FAISS takes NaN, vectors of any length and the same id twice without a word; the guards are here. An inverted file
-keeps the ids itself: inside IndexIDMap2 it would give the wrong ones after a removal.
+keeps the ids itself: inside IndexIDMap it would give the wrong ones after a removal. IndexIDMap2 would also keep a
+table from id to position, 40 bytes a vector that no search needs.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ from numpy.typing import NDArray
 
 from hetsearch.errors import DamagedArtifact, DataError, HetsearchError, UsageError
 from hetsearch.files import atomic_path
-from hetsearch.gallery.faiss_kinds import inverted, load_faiss, reserve, stored_bytes, tune
+from hetsearch.gallery.faiss_kinds import configure, inverted, load_faiss, reserve, stored_bytes, tune
 from hetsearch.gallery.ids import Ids, IdSet
 from hetsearch.gallery.shards import Columns
 from hetsearch.space import Vectors, check_vectors
 
 INDEX = "index.faiss"
-EXAMPLES = "'Flat' (exact), 'HNSW32', 'IVF256,Flat', 'SQ8', 'OPQ16,IVF256,PQ16'"
-QUERIES = 1024  # in one call, to bound the memory of rescoring
+EXAMPLES = "'Flat' (exact), 'HNSW32', 'IVF256,Flat@nprobe=16', 'SQ8', 'OPQ16,IVF256,PQ16'"
+RESCORED = 4_000_000  # numbers of vectors that are looked up at once to be scored in float64
 _WISH = re.compile(r"WARNING clustering .* at least (\d+) training points\n")
 
 
 class FaissStore:
-    """A FAISS index with ids of its own, or inside ``IndexIDMap2``.
+    """A FAISS index with ids of its own, or inside ``IndexIDMap``.
 
     See :class:`hetsearch.gallery.store.GalleryStore`.
     """
@@ -43,7 +44,7 @@ class FaissStore:
         self._expected = expected  # vectors to come
         self._index = index
         self._dim = dim
-        self._mapped = isinstance(index, self._faiss.IndexIDMap2)
+        self._mapped = isinstance(index, self._faiss.IndexIDMap)
         self._known = IdSet(self.ids)
         # Only here do the stored vectors equal what was added, so that scores can be had in float64.
         self._exact = self._mapped and isinstance(self._faiss.downcast_index(index.index), self._faiss.IndexFlat)
@@ -54,28 +55,32 @@ class FaissStore:
 
         Args:
             dim: length of a vector.
-            factory: FAISS's description of an index, such as ``Flat`` or ``IVF256,Flat``.
+            factory: FAISS's description of an index, such as ``Flat`` or ``IVF256,Flat``; behind an ``@`` settings of
+                search, as in ``IVF256,Flat@nprobe=8``.
             count: at most how many vectors will come; fewer than the index has lists is refused here already.
 
         Raises:
             UsageError: FAISS does not understand the factory string, or needs more vectors.
         """
         faiss = load_faiss()
+        description, with_settings, settings = factory.partition("@")
         wrong = UsageError(
             f"FAISS cannot make an index of '{factory}' for vectors of {dim} numbers",
             expected=f"a factory string such as {EXAMPLES}",
         )
         # FAISS would divide by a count of 0, and ids are ours to map.
-        if not factory or re.search(r"[A-Za-z]0+(?!\d)|IDMap", factory):
+        if not description or re.search(r"[A-Za-z]0+(?!\d)|IDMap", description):
             raise wrong
         try:
-            inner = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+            inner = faiss.index_factory(dim, description, faiss.METRIC_INNER_PRODUCT)
         except RuntimeError:
             raise wrong from None
         lists = tune(faiss, inner)
         if lists > count:
             raise _too_few(count, lists)
-        return cls(inner if inverted(faiss, inner) else faiss.IndexIDMap2(inner), dim, count)
+        if with_settings:
+            configure(faiss, inner, settings)
+        return cls(inner if inverted(faiss, inner) else faiss.IndexIDMap(inner), dim, count)
 
     @classmethod
     def load(cls, path: Path, dim: int) -> FaissStore:
@@ -89,7 +94,7 @@ class FaissStore:
             index = faiss.read_index(str(path))
         except RuntimeError as error:
             raise DamagedArtifact(f"'{path}' cannot be read by FAISS", observed=_reason(error)) from None
-        by_ids = isinstance(index, faiss.IndexIDMap2) or inverted(faiss, index)
+        by_ids = isinstance(index, faiss.IndexIDMap) or inverted(faiss, index)
         if not by_ids or index.metric_type != faiss.METRIC_INNER_PRODUCT:
             raise DamagedArtifact(f"'{path}' is not an index by stable ids", observed=type(index).__name__)
         if index.d != dim:
@@ -125,6 +130,10 @@ class FaissStore:
     def bytes_for(self, count: int) -> int:
         """About how many bytes ``count`` vectors take, in memory as in the file."""
         return stored_bytes(self._faiss, self._index, count)
+
+    def configure(self, settings: str) -> None:
+        """Set how it is searched from now on, see :func:`hetsearch.gallery.faiss_kinds.configure`."""
+        configure(self._faiss, self._index, settings)
 
     def train(self, sample: Callable[[], Vectors]) -> None:
         """Train the index where its kind needs it.
@@ -208,14 +217,11 @@ class FaissStore:
             Ids and scores, ``(n, k)`` each; id -1 and score -inf where the index finds fewer. An exact index
             gives scores computed in float64.
         """
-        ids = np.empty((len(vectors), k), dtype=np.int64)
-        scores = np.empty((len(vectors), k), dtype=np.float64)
-        for start in range(0, len(vectors), QUERIES):
-            block = np.ascontiguousarray(vectors[start : start + QUERIES], dtype=np.float32)
-            rows = slice(start, start + len(block))
-            scores[rows], ids[rows] = self._index.search(block, k)
-            if self._exact:
-                scores[rows] = self._rescore(block, ids[rows])
+        block = np.ascontiguousarray(vectors, dtype=np.float32)
+        if self._exact and len(self):
+            return self._search_exactly(block, k)
+        found, ids = self._index.search(block, k)
+        scores = found.astype(np.float64)
         scores[ids < 0] = -np.inf
         return ids, scores
 
@@ -233,13 +239,21 @@ class FaissStore:
                     f"'{path}' cannot be written", observed=_reason(error), hint="Is the disk full?"
                 ) from None
 
-    def _rescore(self, queries: Vectors, ids: Ids) -> NDArray[np.float64]:
-        scores = np.full(ids.shape, -np.inf)
-        for row, (query, found) in enumerate(zip(queries.astype(np.float64), ids, strict=True)):
-            held = found >= 0
-            if held.any():
-                scores[row, held] = self._index.reconstruct_batch(found[held]).astype(np.float64) @ query
-        return scores
+    def _search_exactly(self, queries: Vectors, k: int) -> tuple[Ids, NDArray[np.float64]]:
+        """By position, so that the vectors found can be looked up where they lie."""
+        flat, count = self._faiss.downcast_index(self._index.index), len(self)
+        _, places = flat.search(queries, k)
+        known = self._faiss.rev_swig_ptr(self._index.id_map.data(), count)
+        stored = self._faiss.rev_swig_ptr(flat.get_xb(), count * self._dim).reshape(count, self._dim)
+        scores = np.empty(places.shape)
+        rows = max(1, RESCORED // (k * self._dim))
+        for start in range(0, len(queries), rows):
+            block = slice(start, start + rows)
+            vectors = stored[places[block]].astype(np.float64)
+            scores[block] = (vectors @ queries[block].astype(np.float64)[:, :, None])[:, :, 0]
+        ids: Ids = known[places]
+        scores[places < 0], ids[places < 0] = -np.inf, -1
+        return ids, scores
 
 
 @contextmanager

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hetsearch.errors import DamagedArtifact, DataError, SpaceMismatch, UsageError
 from hetsearch.files import verify_checksums
 from hetsearch.gallery.card import SPACE, GalleryCard, Superseded, read_card
+from hetsearch.gallery.hits import Found, Hits, Items
 from hetsearch.gallery.ids import Ids, stable_ids
 from hetsearch.gallery.milvus_collections import open_collection
 from hetsearch.gallery.store import GalleryStore, Scores, store_kind
@@ -23,25 +21,9 @@ from hetsearch.space import Embeddings, Vectors, check_vectors, require_space
 
 DECIMALS = 9  # scores equal to so many are a tie
 TIE_MARGIN = 1e-6  # float32 scores may be wrong by so much
-TIE_SLACK = 16  # hits asked for beyond k, so that ties at the end are cut by key
+TIE_SLACK = 4  # hits asked for beyond k, so that ties at the end are cut by key; each costs the index time
 MOST_SLACK = 1024
 FULLY_READ = 10**9  # bytes of an index whose checksum is compared when it is opened
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One item found.
-
-    Attributes:
-        key: of the item.
-        score: cosine, rounded to 9 decimals.
-        item: what else the table of items knows: ``label``, ``group``, ``domain``, ``path``; in a gallery that is being
-            upgraded also ``space``.
-    """
-
-    key: str
-    score: float
-    item: dict[str, Any] = field(default_factory=dict)
 
 
 class Gallery:
@@ -49,23 +31,25 @@ class Gallery:
 
     Attributes:
         card: what ``gallery.json`` says.
-        items: the table of items (Arrow): ``key``, ``id``, and what is known of label, group, domain, path.
     """
 
     def __init__(
         self, card: GalleryCard, store: GalleryStore, items: Any, ids: Ids, again: Callable[[], Gallery]
     ) -> None:
         self.card = card
-        self.items = items
+        self._items = Items(items, ids)
         self._store = store
         self._again = again  # opens the present generation
-        self._order = np.argsort(ids)
-        self._sorted_ids = ids[self._order]
 
     @property
     def space(self) -> str:
         """Id of the space that the vectors lie in."""
         return self.card.space
+
+    @property
+    def items(self) -> Any:
+        """The table of items (Arrow): ``key``, ``id``, and what is known of label, group, domain, path."""
+        return self._items.table
 
     @property
     def dim(self) -> int:
@@ -78,7 +62,7 @@ class Gallery:
     def __repr__(self) -> str:
         return f"Gallery({self.card.images!r}, {len(self)} items, space={self.space!r}, dim={self.dim})"
 
-    def search(self, query: Embeddings, k: int = 10) -> list[list[Hit]]:
+    def search(self, query: Embeddings, k: int = 10) -> list[Hits]:
         """Find the nearest items of each query.
 
         Args:
@@ -87,7 +71,7 @@ class Gallery:
 
         Returns:
             For each query its hits: score descending, then key ascending. An approximate index may give
-            fewer.
+            fewer. What is known of an item is looked up when a hit is read.
 
         Raises:
             SpaceMismatch: the query lies in another space; the one that a gallery was upgraded from is another.
@@ -95,14 +79,16 @@ class Gallery:
             DataError: the vectors are of another dimension, not finite or not of unit length.
             DamagedArtifact: the collection of a database is gone, and no other generation has followed.
         """
-        here = copy.copy(self)  # one generation to the end, where another thread goes on to the next one meanwhile
+        # One generation to the end, where another thread goes on to the next one meanwhile.
+        here = object.__new__(Gallery)
+        here.__dict__ = self.__dict__
         try:
             return here._search(query, k)
         except Superseded:
             self.__dict__ = vars(self._again())
             return self.search(query, k)
 
-    def _search(self, query: Embeddings, k: int) -> list[list[Hit]]:
+    def _search(self, query: Embeddings, k: int) -> list[Hits]:
         self.require_query(query.space, what="the query and the gallery")
         if k < 1:
             raise UsageError("k is too small", observed=k, expected="1 or more")
@@ -112,8 +98,8 @@ class Gallery:
             k = len(self)
         if not len(query):
             return []
-        ids, scores = self._candidates(query.vectors, k)
-        return self._hits(ids, np.round(scores, DECIMALS), k)
+        found = Found(self._items, *self._best(query.vectors, k, TIE_SLACK))
+        return [Hits(found, row) for row in range(len(query))]
 
     def require_query(self, space: str, *, what: str) -> None:
         """Refuse queries of another space.
@@ -127,6 +113,8 @@ class Gallery:
         Raises:
             SpaceMismatch: it is another one.
         """
+        if space == self.space:
+            return
         older = {*self.card.spaces, *([self.card.former.space] if self.card.former else [])} - {self.space}
         if space in older:
             raise SpaceMismatch(
@@ -137,31 +125,30 @@ class Gallery:
             )
         require_space(space, self.space, what=what)
 
-    def _candidates(self, vectors: Vectors, k: int) -> tuple[Ids, Scores]:
-        """Ask for more than k until no query has a tie across the last place asked for."""
-        slack = TIE_SLACK
-        while True:
-            asked = min(k + slack, len(self))
-            ids, scores = self._store.search(vectors, asked)
-            last, at_k = scores[:, -1], scores[:, k - 1]
-            tied = np.isfinite(last) & (last >= at_k - TIE_MARGIN)
-            if asked == len(self) or slack >= MOST_SLACK or not tied.any():
-                return ids, scores
-            slack *= 4
+    def _best(self, vectors: Vectors, k: int, slack: int) -> tuple[Ids, Scores]:
+        """Ask for more than k, and again for the queries that have a tie across the last place asked for."""
+        asked = min(k + slack, len(self))
+        ids, scores = self._store.search(vectors, asked)
+        tied = scores[:, -1] >= scores[:, k - 1] - TIE_MARGIN
+        scores = np.round(scores, DECIMALS)
+        # Where scores fall from place to place there is nothing to order.
+        falling = scores[:, 1:] < scores[:, :-1]
+        if not falling.all():
+            for row in np.flatnonzero(~falling.all(axis=1)):
+                order = self._order(ids[row], scores[row])
+                ids[row], scores[row] = ids[row, order], scores[row, order]
+        ids, scores = ids[:, :k], scores[:, :k]
+        if asked < len(self) and slack < MOST_SLACK and tied.any() and (tied := tied & (ids[:, -1] >= 0)).any():
+            ids[tied], scores[tied] = self._best(vectors[tied], k, slack * 4)
+        return ids, scores
 
-    def _hits(self, ids: Ids, scores: Scores, k: int) -> list[list[Hit]]:
-        found = ids[ids >= 0]
-        places = np.searchsorted(self._sorted_ids, found)
-        table = self.items.take(self._order[places]).drop_columns(["id"]).to_pylist()
-        counts: NDArray[np.int64] = (ids >= 0).sum(axis=1)
-        ends = np.cumsum(counts)
-        values = scores[ids >= 0].tolist()
-        hits = []
-        for end, count in zip(ends.tolist(), counts.tolist(), strict=True):
-            rows = range(end - count, end)
-            best = sorted(rows, key=lambda row: (-values[row], table[row]["key"]))[:k]
-            hits.append([_hit(table[row], values[row]) for row in best])
-        return hits
+    def _order(self, ids: Ids, scores: Scores) -> list[int]:
+        """By score, then by key; last the places where nothing was found."""
+        held = np.flatnonzero(ids >= 0).tolist()
+        keys = dict(zip(held, self._items.keys(ids[held]), strict=True))
+        return [
+            *sorted(held, key=lambda place: (-scores[place], keys[place])), *np.flatnonzero(ids < 0).tolist()
+        ]  # fmt: skip
 
 
 def open_gallery(path: str | Path, *, verify: bool = True) -> Gallery:
@@ -265,7 +252,3 @@ def _check_spaces(name: Path | str, card: GalleryCard, items: Any) -> None:
             expected=card.spaces or f"all of {card.space}",
             hint="Build it again.",
         )
-
-
-def _hit(row: dict[str, Any], score: float) -> Hit:
-    return Hit(row["key"], score, {name: value for name, value in row.items() if name != "key"})

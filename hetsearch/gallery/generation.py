@@ -168,7 +168,8 @@ def _fill(store: LiveStore, shards: ShardSet) -> None:
     step = max(1, -(-shards.manifest.rows // TRAINING_ROWS))
 
     def sample() -> Vectors:
-        return np.concatenate([shard.vectors[::step] for shard in shards])
+        # A copy: a view would keep the whole shard.
+        return np.concatenate([np.ascontiguousarray(shard.vectors[::step]) for shard in shards])
 
     store.train(sample)
     for record in shards.records():

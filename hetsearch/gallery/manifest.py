@@ -44,6 +44,10 @@ class Plan(BaseModel):
         start = (number - self.first) * self.shard_rows
         return range(start, min(start + self.shard_rows, self.rows))
 
+    def batches(self, rows: range) -> list[range]:
+        """Rows of one shard as the encoder takes them, stretch by stretch."""
+        return [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
+
 
 class ShardEntry(BaseModel):
     """One shard in the manifest."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from hetsearch.data.pixels import Failure
 from hetsearch.gallery.card import GalleryCard
+from hetsearch.gallery.choice import Choice
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class BuildReport:
         shards: that the images were cut into.
         reused: of these, written by a run before that was killed.
         embedded: images that this run read.
+        choice: how the factory was chosen, where ``auto`` was asked for.
     """
 
     gallery: Path
@@ -43,6 +45,7 @@ class BuildReport:
     shards: int = 0
     reused: int = 0
     embedded: int = 0
+    choice: Choice | None = None
 
     @property
     def images_per_second(self) -> float | None:
@@ -61,6 +64,7 @@ class BuildReport:
             "gallery": str(self.gallery),
             "failures": [vars(failure) for failure in self.failures],
             "images_per_second": self.images_per_second,
+            "choice": None if self.choice is None else self.choice.as_dict(),
         }
 
 

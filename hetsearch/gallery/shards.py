@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,9 @@ class Shard:
     attributes: dict[str, list[str | None]]
     contents: Contents
 
-    @property
+    @cached_property
     def ids(self) -> Ids:
-        """Stable ids, ``(n,)``."""
+        """Stable ids, ``(n,)``: a hash of each key, which reading a shard asks for three times."""
         return stable_ids(self.keys)
 
     @property

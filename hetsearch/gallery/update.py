@@ -21,7 +21,7 @@ from hetsearch.gallery.card import GalleryCard, read_card
 from hetsearch.gallery.change import Change, Live, commit, copy_rows, require_removable
 from hetsearch.gallery.decode import default_workers
 from hetsearch.gallery.diff import Diff, Listing
-from hetsearch.gallery.embed import Embedded, Embedding, OnError, Say, embed, silent
+from hetsearch.gallery.embed import Embedded, Embedding, OnError, Runner, Say, embed, run_here, silent
 from hetsearch.gallery.estimate import estimate, require_room
 from hetsearch.gallery.folder import exclusive
 from hetsearch.gallery.ids import listing_hash, stable_id, stable_ids
@@ -78,6 +78,7 @@ def update_gallery(
     dry_run: bool = False,
     progress: bool = True,
     say: Say = silent,
+    runner: Runner = run_here,
 ) -> UpdateReport:
     """Make a gallery hold what is listed now; only pictures that it does not know are embedded.
 
@@ -95,6 +96,7 @@ def update_gallery(
         dry_run: only say what would be done.
         progress: draw a bar with images/s on stderr.
         say: takes a line for the person, about what is reused.
+        runner: embeds the shards; see :func:`hetsearch.gallery.build_gallery`. The files are hashed here.
 
     Raises:
         UsageError: no gallery, an index that cannot remove vectors and must, no room on the disk, another job at
@@ -126,7 +128,7 @@ def update_gallery(
         subset = images.subset(diff.embed.tolist())
         _prepare(job, subset, say)
         stage = (encoder, subset, live.shards.folder, job.head)
-        done = embed(Embedding(*stage, on_error, max_errors, processes, progress, say))
+        done = embed(Embedding(*stage, on_error, max_errors, processes, progress, say, runner))
         failures = done.failures if remove else (*_failures_of_others(job), *done.failures)
         card = _finish(job, done, failures)
     return _report(job, card, done, failures, begin)

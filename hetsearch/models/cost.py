@@ -17,6 +17,21 @@ def count_params(network: nn.Module) -> int:
 
 def count_macs(network: EncoderNetwork) -> int:
     """Multiply-accumulates of one image: convolutions, linear layers, and involution's ``K² · C · H · W``."""
+    spec = network.spec
+    blank = torch.zeros(
+        1, spec.channels, spec.size, spec.size, dtype=torch.uint8, device=network.embedding.weight.device
+    )
+    return macs_and_output(network, blank)[0]
+
+
+@torch.no_grad()
+def macs_and_output(module: nn.Module, example: Tensor) -> tuple[int, Tensor]:
+    """Multiply-accumulates of a module, as :func:`count_macs` counts them, and what it gives.
+
+    Args:
+        module: any part of a network.
+        example: a batch of one that it takes.
+    """
     total = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -31,16 +46,12 @@ def count_macs(network: EncoderNetwork) -> int:
             total += module.macs
 
     counted = (nn.Conv2d, nn.Linear, Involution, PrototypeAttention)
-    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, counted)]
-    was_training = network.training
+    hooks = [m.register_forward_hook(count) for m in module.modules() if isinstance(m, counted)]
+    was_training = module.training
     try:
-        network.eval()
-        spec = network.spec
-        device = network.embedding.weight.device
-        with torch.no_grad():
-            network(torch.zeros(1, spec.channels, spec.size, spec.size, dtype=torch.uint8, device=device))
+        output: Tensor = module.eval()(example)
     finally:
         for hook in hooks:
             hook.remove()
-        network.train(was_training)
-    return total
+        module.train(was_training)
+    return total, output

@@ -56,6 +56,7 @@ class Involution(nn.Module):
         reduction: r; the kernel is made through ``max(1, C // r)`` channels.
         stride: step of the output grid; the kernels are then made from the average of each step's pixels.
         activation: made between the two 1 × 1 convolutions that make the kernels.
+        norm: made before it, for so many channels.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Involution(nn.Module):
         reduction: int = 2,
         stride: int = 1,
         activation: Callable[[], nn.Module] = nn.GELU,
+        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
     ) -> None:
         super().__init__()
         if kernel_size % 2 != 1 or kernel_size < 1:
@@ -77,7 +79,7 @@ class Involution(nn.Module):
         hidden = max(1, channels // reduction)
         self.pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
         self.reduce = nn.Sequential(
-            nn.Conv2d(channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden), activation()
+            nn.Conv2d(channels, hidden, 1, bias=False), norm(hidden), activation()
         )
         self.span = nn.Conv2d(hidden, groups * kernel_size * kernel_size, 1)
 

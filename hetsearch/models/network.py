@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hetsearch.config import Config, validate
 from hetsearch.errors import ConfigError, nearest
+from hetsearch.models.choice_network import ChoiceArguments, build_choice
 from hetsearch.models.compact import Compact, CompactArguments
 from hetsearch.models.prototypes import PrototypeAttention
 from hetsearch.models.timm_backbone import TimmArguments, build_timm
@@ -53,6 +54,7 @@ def _compact(channels: int, arguments: CompactArguments) -> tuple[nn.Module, int
 
 
 ARCHITECTURES: dict[str, tuple[type[Config], Callable[..., tuple[nn.Module, int]]]] = {
+    "choice": (ChoiceArguments, build_choice),
     "compact": (CompactArguments, _compact),
     "timm": (TimmArguments, build_timm),
     "torchvision": (TorchvisionArguments, build_torchvision),

@@ -1,4 +1,4 @@
-"""What lies at a path: an encoder bundle, a space, a gallery or an evaluation report, and is it whole?"""
+"""What lies at a path (an encoder bundle, a space, a gallery, a search or a report), and is it whole?"""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ REPORT_FACTS = (
     "space", "data", "n_queries", "n_gallery", "n_without_positives", "encoders", "matrix", "verdict", "settings"
 )
 SPACE = "space.json"
+SEARCH = "nas.json"
+SEARCH_FACTS = ("space", "winner", "reward", "budget", "validation", "seed", "architectures", "seconds")
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Description:
 
     Attributes:
         path: the folder, or the file of a report.
-        kind: ``encoder bundle``, ``space``, ``gallery`` or ``report``.
+        kind: ``encoder bundle``, ``space``, ``gallery``, ``architecture search`` or ``report``.
         facts: what its JSON file says of it, by name.
         files: state of each file that it records: ``ok``, ``changed``, ``missing`` or ``left out`` (a
             released bundle may lack its weights).
@@ -107,6 +109,14 @@ def _report(folder: Path) -> Description:
     return Description(path, "report", facts, _states(folder, REPORT))
 
 
+def _search(folder: Path) -> Description:
+    document = read_json(folder / SEARCH, what="an architecture search")
+    facts = {name: document[name] for name in SEARCH_FACTS if name in document}
+    top = document.get("top")
+    rows = top if isinstance(top, list) and all(isinstance(row, dict) for row in top) else []
+    return Description(folder, "architecture search", {**facts, "matrix": rows}, _states(folder, SEARCH))
+
+
 def _states(folder: Path, card: str, optional: frozenset[str] = frozenset()) -> dict[str, str]:
     recorded = read_json(folder / card, what="an artefact").get("files", {})
     return {name: _state(folder / name, sha, name in optional) for name, sha in recorded.items()}
@@ -122,5 +132,6 @@ _READERS: dict[str, Callable[[Path], Description]] = {
     bundle.CARD: _bundle,
     SPACE: _space,
     galleries.CARD: _gallery,
+    SEARCH: _search,
     REPORT: _report,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hetsearch.gallery import Gallery, Hit
+from hetsearch.gallery import Gallery, Hits
 from hetsearch.preprocess import ImageLike
 from hetsearch.runtime import Encoder
 from hetsearch.space import Embeddings, require_space
@@ -12,7 +12,7 @@ from hetsearch.space import Embeddings, require_space
 
 def search(
     encoder: Encoder, gallery: Gallery, images: ImageLike | Sequence[ImageLike] | Embeddings, k: int = 10
-) -> list[list[Hit]]:
+) -> list[Hits]:
     """Embed pictures and find the nearest items of each.
 
     Args:

@@ -135,7 +135,7 @@ def load_encoder(path: str | Path, *, threads: int = 1, verify: bool = True) -> 
         )
     if verify:
         card = read_card(folder)
-    session = _session(folder / ONNX, threads)
+    session = open_session(folder / ONNX, threads)
     _check_graph(folder / ONNX, session, card)
     return OnnxEncoder(folder, card, session)
 
@@ -165,7 +165,12 @@ def _key(index: int, image: ImageLike) -> str:
     return str(image) if isinstance(image, (str, Path)) else str(index)
 
 
-def _session(path: Path, threads: int) -> ort.InferenceSession:
+def open_session(model: Path | bytes, threads: int) -> ort.InferenceSession:
+    """An ONNX file, or the bytes of one, in ONNX Runtime, as encoders are run.
+
+    Raises:
+        DamagedArtifact: ONNX Runtime refuses it.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -173,10 +178,12 @@ def _session(path: Path, threads: int) -> ort.InferenceSession:
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 4  # what fails is raised as well; its warnings are not for the user
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        given = model if isinstance(model, bytes) else str(model)
+        return ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001  ONNX Runtime has an exception class of its own for each status
+        name = "a graph" if isinstance(model, bytes) else f"'{model}'"
         raise DamagedArtifact(
-            f"'{path}' is refused by ONNX Runtime",
+            f"{name} is refused by ONNX Runtime",
             observed=" ".join(str(error).split())[:200],
             hint="Export the bundle again.",
         ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,10 +54,10 @@ def load_splits(recipe: Recipe) -> tuple[LoadedImages, LoadedImages]:
     if recipe.data.classes is not None:
         train = _first_classes(train, recipe.data.classes)
     if recipe.data.limit is not None:
-        train = _first_of_each_class(train, recipe.data.limit)
+        train = first_of_each_class(train, recipe.data.limit)
     if recipe.select_by in ("map", "p@1"):
-        _check_decides(validation)
-    return _load(train, recipe), _load(validation, recipe)
+        check_decides(validation)
+    return load_images(train, recipe.input), load_images(validation, recipe.input)
 
 
 def per_query_metrics(query: Vectors, gallery: Vectors, sides: Sides) -> dict[str, NDArray[np.float64]]:
@@ -93,7 +94,12 @@ def as_training_set(images: LoadedImages, targets: torch.Tensor | None = None) -
     return TrainingSet(as_tensor(images.pixels), as_tensor(labels), targets)
 
 
-def _check_decides(images: ImageSet) -> None:
+def check_decides(images: ImageSet) -> None:
+    """Refuse images on which retrieval cannot be measured.
+
+    Raises:
+        DataError: they have no labels, or no query among them has anything to find.
+    """
     if images.labels is None:
         raise DataError(
             f"'{images.name}' has no labels",
@@ -110,8 +116,9 @@ def _check_decides(images: ImageSet) -> None:
         )
 
 
-def _load(images: ImageSet, recipe: Recipe) -> LoadedImages:
-    pixels = load_pixels(images, recipe.input)
+def load_images(images: ImageSet, spec: InputSpec) -> LoadedImages:
+    """Read images into memory, each as an encoder of this specification takes it."""
+    pixels = load_pixels(images, spec)
     if images.labels is None:
         return LoadedImages(pixels, None, (), images)
     index = {name: row for row, name in enumerate(images.classes)}
@@ -130,11 +137,13 @@ def _first_classes(images: ImageSet, count: int) -> ImageSet:
     return images.subset([row for row, label in enumerate(images.labels) if label in kept])
 
 
-def _first_of_each_class(images: ImageSet, limit: int) -> ImageSet:
-    taken: dict[str, int] = {}
+def first_of_each_class(images: ImageSet, limit: int) -> ImageSet:
+    """The first ``limit`` images of each class, and within it of each role where there are roles."""
+    taken: Counter[tuple[str, str]] = Counter()
     chosen = []
-    for position, label in enumerate(images.labels or [""] * len(images)):
-        taken[label] = taken.get(label, 0) + 1
-        if taken[label] <= limit:
+    kinds = zip(images.labels or [""] * len(images), images.roles or [""] * len(images), strict=True)
+    for position, kind in enumerate(kinds):
+        taken[kind] += 1
+        if taken[kind] <= limit:
             chosen.append(position)
     return images.subset(chosen)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import KwargsHandler, broadcast_object_list
 from torch import Tensor
 from tqdm import tqdm
 
@@ -38,6 +38,7 @@ from hetsearch.training.task import Task, TrainingSet
 LOG_EVERY = 50  # steps
 
 Evaluate = Callable[[EncoderNetwork], dict[str, float]]
+BeforeStep = Callable[[int, int], None]  # the step, from 0, and how many there are
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,12 @@ class Fitted:
     seconds: float
 
 
-def make_accelerator(recipe: Recipe) -> Accelerator:
-    """Devices, data parallelism and precision, as ``accelerate`` finds them."""
+def make_accelerator(recipe: Recipe, *handlers: KwargsHandler) -> Accelerator:
+    """Devices, data parallelism and precision, as ``accelerate`` finds them; ``handlers`` change its defaults."""
     # accelerate keeps the precision of a process's first training, and refuses a second one with another.
     AcceleratorState._reset_state()
-    return Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+    precision = "bf16" if recipe.precision == "bf16" else "no"
+    return Accelerator(mixed_precision=precision, kwargs_handlers=list(handlers))
 
 
 def fit(
@@ -65,6 +67,7 @@ def fit(
     evaluate: Evaluate,
     accelerator: Accelerator,
     space: str | None = None,
+    before_step: BeforeStep | None = None,
 ) -> Fitted:
     """Train ``task`` on ``images``, resuming from the checkpoint in ``out`` if there is one.
 
@@ -76,13 +79,15 @@ def fit(
         evaluate: metrics of the network on the validation split; ``recipe.select_by`` chooses among epochs.
         accelerator: from :func:`make_accelerator`.
         space: id of the space that is trained into; None where the training defines one.
+        before_step: called before each step, to change the network by a function of the step alone (the path of a
+            supernet); a resumed training calls it for the steps that are left.
 
     Raises:
         ConfigError: a batch cannot be filled, or ``out`` holds a training of another recipe, into another space, on
             other images or towards other embeddings of them.
         HetsearchError: the training diverged.
     """
-    run = _Run(task, images, recipe, out, evaluate, accelerator, space)
+    run = _Run(task, images, recipe, out, evaluate, accelerator, space, before_step)
     run.resume()
     try:
         run.epochs()
@@ -104,9 +109,10 @@ class _Run:
         evaluate: Evaluate,
         accelerator: Accelerator,
         space: str | None,
+        before_step: BeforeStep | None,
     ) -> None:
         self.plain, self.images, self.recipe, self.out = task, images, recipe, out
-        self.evaluate, self.accelerator = evaluate, accelerator
+        self.evaluate, self.accelerator, self.before_step = evaluate, accelerator, before_step
         into = {} if space is None else {"space": space}
         # Without defaults, so that a key which a later version adds does not make another recipe of this one; and
         # without what is done after the training.
@@ -167,6 +173,8 @@ class _Run:
         share = np.array_split(batch, self.accelerator.num_processes)[rank]
         generator = torch.Generator().manual_seed(_seed_of(recipe.seed, step, rank))
         torch.manual_seed(_seed_of(recipe.seed, step, rank))  # dropout
+        if self.before_step is not None:
+            self.before_step(step, self.steps)
         rate = learning_rate(step, self.steps, recipe.optimizer.lr, recipe.schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

@@ -6,25 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from hetsearch.data.sides import Sides
-from hetsearch.errors import ConfigError
 from hetsearch.files import make_folder
 from hetsearch.models.alignment import fit_map, fold
 from hetsearch.models.network import EncoderNetwork, build_network
-from hetsearch.models.prototypes import MOST, class_means, fit_prototypes
+from hetsearch.models.prototypes import class_means, fit_prototypes
 from hetsearch.models.torch_encoder import TorchEncoder
-from hetsearch.objectives import ObjectiveSum
 from hetsearch.space import Vectors
 from hetsearch.training.finish import Trained, finish
-from hetsearch.training.images import LoadedImages, as_training_set, load_splits, retrieval_metrics
+from hetsearch.training.images import LoadedImages, retrieval_metrics
 from hetsearch.training.initial import start_from
-from hetsearch.training.loop import Evaluate, fit, make_accelerator
-from hetsearch.training.needs import check_needs
+from hetsearch.training.joining import Joining
+from hetsearch.training.loop import Evaluate, make_accelerator
 from hetsearch.training.recipe import Recipe
 from hetsearch.training.reference import Reference
-from hetsearch.training.task import Task
 
 
 def train_query(
@@ -53,51 +49,30 @@ def train_query(
         ConfigError: the recipe does not fit the space, or an objective lacks what it needs.
         DataError: a source is missing.
     """
-    reference = Reference.open(space_folder, gallery_encoder, gallery_vectors)
-    space = reference.space
-    if recipe.encoder.dim != space.dim:
-        raise ConfigError("'encoder.dim' is not the space's", observed=recipe.encoder.dim, expected=space.dim)
-    train, validation = load_splits(recipe)
-    check_needs(recipe, train, reference)
-    _check_validation(recipe, validation, reference)
-    _check_prototypes(recipe, train)
+    joining = Joining.open(recipe, space_folder, gallery_encoder=gallery_encoder, gallery_vectors=gallery_vectors)
+    reference = joining.reference
     make_folder(out)
     accelerator = make_accelerator(recipe)
     torch.manual_seed(recipe.seed)
-    network = build_network(recipe.encoder.architecture, recipe.encoder.arguments, dim=space.dim, spec=recipe.input)
+    network = build_network(
+        recipe.encoder.architecture, recipe.encoder.arguments, dim=reference.space.dim, spec=recipe.input
+    )
     if recipe.encoder.initial is not None:
         start_from(Path(recipe.encoder.initial), network)
-    # After the network: a mistake in the recipe should not wait for minutes of embedding.
-    targets = reference.targets(recipe, train)
-    objectives = ObjectiveSum(recipe.objectives, reference.context(recipe, train, targets))
-    evaluate = heterogeneous(validation, reference)
-    fitted = fit(
-        Task(network.to(memory_format=torch.channels_last), objectives),
-        as_training_set(train, targets),
-        recipe,
-        out=out,
-        evaluate=evaluate,
-        accelerator=accelerator,
-        space=space.id,
-    )
+    evaluate = heterogeneous(joining.validation, reference)
+    fitted = joining.fit(network, out, evaluate=evaluate, accelerator=accelerator)
     if recipe.align is not None:
         network = network.cpu().eval()
-        _align(network, recipe, reference, train, validation, targets)
+        _align(network, joining)
         # Apart from the others: they are measured on the images that the map was fitted on.
         after = {f"aligned_{name}": value for name, value in evaluate(network).items()}
         fitted = replace(fitted, best={**fitted.best, **after})
-    return finish(network, recipe, fitted, out, role="query", space=space.id, accelerator=accelerator)
+    return finish(network, recipe, fitted, out, role="query", space=reference.space.id, accelerator=accelerator)
 
 
-def _align(
-    network: EncoderNetwork,
-    recipe: Recipe,
-    reference: Reference,
-    train: LoadedImages,
-    validation: LoadedImages,
-    targets: Tensor | None,
-) -> None:
+def _align(network: EncoderNetwork, joining: Joining) -> None:
     """Fit a closed-form map on the validation split, and make it a part of the network."""
+    recipe, reference, train, validation = joining.recipe, joining.reference, joining.train, joining.validation
     query = TorchEncoder(network, name="", space="").encode_pixels(validation.pixels)
     gallery = reference.embed(validation, network.spec)
     if recipe.align != "prototypes":
@@ -105,38 +80,8 @@ def _align(
         fold(network, fit_map(query, gallery, recipe.align))
         return
     assert train.labels is not None  # was checked
-    known = reference.embed(train, network.spec) if targets is None else targets[0].numpy()
+    known = reference.embed(train, network.spec) if joining.targets is None else joining.targets[0].numpy()
     network.prototypes = fit_prototypes(query, gallery, class_means(known, train.labels))
-
-
-def _check_prototypes(recipe: Recipe, train: LoadedImages) -> None:
-    if recipe.align != "prototypes":
-        return
-    if train.labels is None:
-        raise ConfigError("'align: prototypes' needs labels", observed=f"'{train.images.name}' has none")
-    if len(train.classes) > MOST:
-        raise ConfigError(
-            "'align: prototypes' keeps a mean of every class, and there are too many",
-            observed=f"{len(train.classes):,} classes",
-            expected=f"at most {MOST}",
-            hint="Use 'align: procrustes' or 'align: ridge', or leave it out.",
-        )
-
-
-def _check_validation(recipe: Recipe, validation: LoadedImages, reference: Reference) -> None:
-    """Refuse what could be told only at the first evaluation, or after the training."""
-    compares = "align" if recipe.align else "select_by: cosine" if recipe.select_by == "cosine" else None
-    if compares and not reference.covers(validation):
-        raise ConfigError(
-            f"'{compares}' needs the gallery encoder, or its vectors of every validation image",
-            hint="Give --gallery-encoder BUNDLE, or --gallery-vectors GALLERY that holds the validation images.",
-        )
-    if recipe.align in ("procrustes", "ridge") and len(validation.pixels) < reference.space.dim:
-        raise ConfigError(
-            f"'align: {recipe.align}' needs a validation image for each dimension of the space",
-            observed=f"{len(validation.pixels)} images of '{validation.images.name}'",
-            expected=f"at least {reference.space.dim}",
-        )
 
 
 def heterogeneous(validation: LoadedImages, reference: Reference) -> Evaluate:

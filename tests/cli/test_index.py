@@ -107,6 +107,31 @@ def test_refusals(bundle: Path, fashion_folder: Path, tmp_path: Path) -> None:
         run(*words, "--encoder", other, "--limit", 5)
 
 
+def test_auto_shows_what_it_chose_among(
+    bundle: Path, fashion_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("build", "--encoder", bundle, "--images", fashion_folder, "--out", tmp_path / "g", "--factory", "auto")
+    limits = ("--max-memory", "10kB", "--min-recall", "0.5")
+    assert run(*words, *limits, "--dry-run") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["Flat", "-", "-", "0.01", "yes", "memory"] in lines
+    assert ["SQ8", "-", "-", "0.00", "yes", "none"] in lines
+    with pytest.raises(UsageError, match="'10' is no size: observed no unit"):
+        run(*words, "--max-memory", "10")
+    assert run(*words, *limits) == 0
+    captured = capsys.readouterr()
+    lines = [line.split() for line in captured.out.splitlines()]
+    assert ["store", "faiss", "SQ8"] in lines
+    assert ["index", "recall@10", "ms/query", "MB", "can", "remove", "limits", "not", "met"] in lines
+    assert "recall and time are measured on 180 vectors with 20 queries" in captured.out
+    assert captured.out.endswith("the first that meets: recall@10 of 0.5 or more, at most 10kB\n")
+    assert "hetsearch: choosing an index for 200 vectors" in captured.err
+    assert "hetsearch: Flat, recall@10 1.000, " in captured.err
+    assert run(*words, *limits, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["choice"]["factory"] == "SQ8"
+    assert run("verify", tmp_path / "g") in (None, 0)
+
+
 @pytest.fixture
 def pictures(fashion_folder: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "pictures"

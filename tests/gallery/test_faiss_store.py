@@ -79,6 +79,58 @@ def test_an_unknown_factory_string(factory: str) -> None:
         FaissStore.create(16, factory, 1000)
 
 
+@pytest.mark.parametrize(
+    ("factory", "setting"),
+    [
+        ("IVF16,Flat@nprobe=3", {"nprobe": 3}),
+        ("HNSW16@efSearch=17", {"efSearch": 17}),
+        ("IVF16,SQ4,Refine(SQ8)@nprobe=5,k_factor_rf=6", {"nprobe": 5, "k_factor": 6}),
+        ("IVF16,Flat", {"nprobe": 2}),  # an eighth of the lists
+        ("HNSW16", {"efSearch": 64}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:the index is trained with")
+def test_settings_of_search_are_kept_in_the_file(factory: str, setting: dict[str, int], tmp_path: Path) -> None:
+    filled(factory, unit(400), IDS).save(tmp_path / "index.faiss")
+    index = faiss.read_index(str(tmp_path / "index.faiss"))
+    inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexIDMap) else index
+    ivf = faiss.try_extract_index_ivf(inner)
+    found = {
+        "nprobe": getattr(ivf, "nprobe", None), "k_factor": getattr(inner, "k_factor", None),
+        "efSearch": inner.hnsw.efSearch if hasattr(inner, "hnsw") else None,
+    }  # fmt: skip
+    assert {name: value for name, value in found.items() if value is not None} == setting
+    assert len(FaissStore.load(tmp_path / "index.faiss", 16).search(unit(1), 3)[0][0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("IVF16,Flat@nprobes=3", "no setting of search 'nprobes'. Did you mean 'nprobe'?.*Known: efSearch, k_factor"),
+        ("IVF16,Flat@nprobe=0", "'nprobe' of a search cannot be set: observed '0', expected a number above 0"),
+        ("IVF16,Flat@nprobe", "observed ''"),
+        ("IVF16,Flat@", "no setting of search ''"),
+        ("Flat@nprobe=3", "this kind of FAISS index has no 'nprobe'. It is a setting of inverted files"),
+        ("@nprobe=3", "cannot make an index of '@nprobe=3'"),
+    ],
+)
+def test_wrong_settings_of_search(factory: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        FaissStore.create(16, factory, 1000)
+
+
+def test_a_file_that_maps_ids_both_ways_is_read(tmp_path: Path) -> None:
+    vectors = unit(30)
+    index = faiss.IndexIDMap2(faiss.IndexFlatIP(16))
+    index.add_with_ids(vectors, IDS[:30])
+    faiss.write_index(index, str(tmp_path / "index.faiss"))
+    store = FaissStore.load(tmp_path / "index.faiss", 16)
+    store.remove(IDS[:10])
+    ids, scores = store.search(vectors[10:12], 20)
+    assert np.array_equal(ids[:, 0], IDS[10:12])
+    assert scores[0, 0] == pytest.approx(1, abs=1e-7)
+
+
 @pytest.mark.parametrize("factory", ["IVF500,Flat", "PQ8", "OPQ4,PQ4"])
 def test_too_few_vectors_to_train(factory: str) -> None:
     with pytest.raises(UsageError, match=r"too few vectors.*observed 100, expected at least (500|256)"):

@@ -111,6 +111,44 @@ def test_a_hit_is_a_value() -> None:
     assert Hit("a", 0.5, {"label": "x"}) == Hit("a", 0.5, {"label": "x"})
 
 
+def test_only_queries_with_ties_are_asked_again(
+    built: Path, encoder: OnnxEncoder, images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = open_gallery(built)
+    asked: list[tuple[int, int]] = []
+    search = gallery._store.search
+
+    def counted(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        asked.append((len(vectors), k))
+        ids, scores = search(vectors, k)
+        # The third query finds everything equally near, whatever is asked for.
+        same = np.isin(vectors @ queries[2], [queries[2] @ queries[2]])
+        scores[same] = 0.5
+        return ids, scores
+
+    queries = encoder.encode([images.read(row) for row in range(5)]).vectors
+    monkeypatch.setattr(gallery._store, "search", counted)
+    hits = gallery.search(Embeddings(queries, SPACE, tuple("abcde")), 3)
+    assert asked == [(5, 7), (1, 19), (1, 67), (1, 259), (1, 300)]
+    assert [hit.key for hit in hits[2]] == sorted(hit.key for hit in hits[2])
+    assert [hits[row][0].key for row in (0, 1, 3, 4)] == [images.keys[row] for row in (0, 1, 3, 4)]
+
+
+def test_one_place_short(encoder: OnnxEncoder, images: ImageSet, tmp_path: Path) -> None:
+    """An approximate index that finds all but one gives no hit for the last place."""
+    gallery = open_gallery(build_gallery(encoder, images, tmp_path / "g", limit=5, progress=False).gallery)
+    search = gallery._store.search
+
+    def short(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        ids, scores = search(vectors, k)
+        ids[:, -1], scores[:, -1] = -1, -np.inf
+        return ids, scores
+
+    gallery._store.search = short
+    query = encoder.encode(images.read(0))
+    assert [len(gallery.search(query, k)[0]) for k in (3, 4, 5)] == [3, 4, 4]
+
+
 @pytest.mark.parametrize("name", ["index.faiss", "items.parquet"])
 @pytest.mark.parametrize("place", [60, -60])
 def test_a_changed_byte_is_found(copy: Path, name: str, place: int) -> None:

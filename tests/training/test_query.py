@@ -194,7 +194,7 @@ def test_prototypes_need_few_classes_with_labels(
     tmp_path: Path, recipe_for: MakeRecipe, space: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = recipe_for(objectives={"cosine_regression": {}}, align="prototypes")
-    monkeypatch.setattr("hetsearch.training.query.MOST", 3)
+    monkeypatch.setattr("hetsearch.training.joining.MOST", 3)
     with pytest.raises(ConfigError, match=r"keeps a mean of every class.*expected at most 3"):
         train_query(recipe, space, tmp_path / "q")
     assert not (tmp_path / "q").exists()

@@ -1,0 +1,143 @@
+"""hetsearch nas train | search | run: find the query architecture that fits a space best, under a budget."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from hetsearch.cli.console import emit, say, table
+
+if TYPE_CHECKING:
+    from hetsearch.nas.job import Job, Searched
+
+app = App(name="nas", help="Search for the query architecture that is most compatible with a space, under a budget.")
+
+Overrides = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
+
+
+@app.command
+def train(
+    config: Path, *overrides: Overrides, space: Path, gallery_encoder: Path | None = None, out: Path | None = None
+) -> None:
+    """Train the supernet of a search. The same command goes on with an interrupted training.
+
+    Any key of the configuration can be given as --KEY VALUE (--budget.macs 2e6).
+
+    Parameters
+    ----------
+    config
+        The search, YAML.
+    space
+        A space's folder, or one that holds a space/.
+    gallery_encoder
+        The bundle that gives regression targets and rewards; default: gallery-encoder beside the space.
+    out
+        Folder of the run; default runs/nas-NAME, NAME being the configuration's.
+    """
+    emit(str(_job(config, overrides, space, gallery_encoder, out).train()))
+
+
+@app.command
+def search(
+    config: Path,
+    *overrides: Overrides,
+    space: Path,
+    supernet: Path | None = None,
+    gallery_encoder: Path | None = None,
+    out: Path | None = None,
+) -> None:
+    """Search with a trained supernet. The same command goes on with an interrupted search.
+
+    Parameters
+    ----------
+    config
+        The search, YAML.
+    space
+        A space's folder, or one that holds a space/.
+    supernet
+        Folder of the supernet; default OUT/supernet.
+    gallery_encoder
+        The bundle that gives rewards; default: gallery-encoder beside the space.
+    out
+        Folder of the run; default runs/nas-NAME, NAME being the configuration's.
+    """
+    job = _job(config, overrides, space, gallery_encoder, out)
+    _show(job.search(supernet or job.out / "supernet"))
+
+
+@app.command
+def run(
+    config: Path, *overrides: Overrides, space: Path, gallery_encoder: Path | None = None, out: Path | None = None
+) -> int:
+    """Train the supernet, search, train the winner from scratch, export it, and evaluate it on the test images.
+
+    The same command goes on wherever it was interrupted.
+
+    Parameters
+    ----------
+    config
+        The search, YAML.
+    space
+        A space's folder, or one that holds a space/.
+    gallery_encoder
+        The gallery encoder's bundle; default: gallery-encoder beside the space.
+    out
+        Folder of the run; default runs/nas-NAME, NAME being the configuration's.
+    """
+    from hetsearch.export import export_bundle
+    from hetsearch.training.query import train_query
+
+    job = _job(config, overrides, space, gallery_encoder, out)
+    found = job.search(job.train())
+    _show(found)
+    recipe = job.config.winner_recipe(found.winner)
+    trained = train_query(recipe, space, job.out / "winner", gallery_encoder=gallery_encoder)
+    if not trained.first:
+        return 0
+    say(export_bundle(trained.bundle).sentence())
+    return 0 if job.config.test is None else _evaluate(job, trained.bundle)
+
+
+def _job(
+    config: Path, overrides: tuple[str, ...], space: Path, gallery_encoder: Path | None, out: Path | None
+) -> Job:
+    from hetsearch.config import load_config
+    from hetsearch.nas.config import NasConfig
+    from hetsearch.nas.job import Job
+
+    checked = load_config(NasConfig, config, overrides)
+    return Job(checked, space, out or Path("runs") / f"nas-{config.stem}", gallery_encoder)
+
+
+def _show(found: Searched) -> None:
+    columns = [name for name in found.rows[0] if name != "bytes"]
+    emit(table([[_cell(row[name]) for name in columns] for row in found.rows], columns))
+    say(f"wrote {found.report}; train the winner with: hetsearch train query {found.report.parent}/winner.yaml")
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _evaluate(job: Job, bundle: Path) -> int:
+    from hetsearch.data.sources import open_source
+    from hetsearch.evaluation import evaluate, write_evaluation
+    from hetsearch.evaluation.report.words import HEADER, matrix_table, verdict_lines
+    from hetsearch.runtime import OnnxEncoder, load_encoder
+
+    heavy = job.joining.reference.encoder
+    if not isinstance(heavy, OnnxEncoder):
+        say("not evaluated: there is no gallery encoder; name it with --gallery-encoder")
+        return 0
+    assert job.config.test is not None  # the caller looked
+    images = open_source(job.config.test)
+    found = evaluate([load_encoder(bundle)], heavy, images, command=shlex.join(["hetsearch", *sys.argv[1:]]))
+    for path in write_evaluation(found, job.out / "report", images):
+        say(f"wrote {path}")
+    emit(table(matrix_table(found), HEADER))
+    emit("\n".join(["", *verdict_lines(found)]))
+    return 3 if found.settings["failures"] else 0

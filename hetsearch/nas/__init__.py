@@ -1,0 +1,1 @@
+"""Compatibility-aware architecture search: supernet, rewards, search under a budget."""

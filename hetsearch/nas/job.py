@@ -1,0 +1,181 @@
+"""The search as one job: what it reads, what it writes, ``nas.json``.
+
+A run's folder holds ``supernet/``, ``scores-….jsonl`` (every architecture that was measured), ``latencies.json`` where
+the budget names a latency, ``nas.json`` (what was searched and found), ``front.json`` and a picture of it where NSGA-II
+ran, and ``winner.yaml``, the recipe that trains the winner.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hetsearch.data.sources import open_source
+from hetsearch.files import make_folder, sha256_of, write_json, write_text
+from hetsearch.nas.config import NasConfig
+from hetsearch.nas.costs import MACS, as_dict
+from hetsearch.nas.costs import Path as Architecture
+from hetsearch.nas.folder import require_supernet
+from hetsearch.nas.latency import LatencyError, LatencyTable, measure_latencies
+from hetsearch.nas.pareto import front_of, pareto_search, require_pymoo
+from hetsearch.nas.paths import Paths
+from hetsearch.nas.picture import draw_front
+from hetsearch.nas.rewards import Judge, Scorer
+from hetsearch.nas.search import Found, draw_all, evolve
+from hetsearch.nas.train import open_search, train_supernet
+from hetsearch.runtime.threads import available_threads
+from hetsearch.training.joining import Joining
+
+SCHEMA = 1
+REPORT, FRONT, WINNER, PICTURE = "nas.json", "front.json", "winner.yaml", "front.svg"
+SUPERNET = "supernet"
+TOP = 10
+REWARDS = {
+    "R1": "M(q, q)",
+    "R2": "M(q, g)",
+    "R3": "M(q, q) · M(q, g), as the paper (arXiv 2105.06047) is remembered; not confirmed by a source",
+}
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search found.
+
+    Attributes:
+        winner: the string of the best architecture that the evolution found.
+        report: the path of ``nas.json``.
+        rows: its table of the best, one dictionary an architecture.
+    """
+
+    winner: str
+    report: Path
+    rows: list[dict[str, Any]]
+
+
+class Job:
+    """A search whose configuration, space and images were found right.
+
+    Args:
+        config: the search.
+        space_folder: the space of embeddings, or a folder that holds ``space/``.
+        out: folder of the run.
+        gallery_encoder: its bundle; default ``gallery-encoder`` beside the space.
+
+    Raises:
+        UsageError: nothing keeps the budget, or nothing can be written into ``out``.
+        ConfigError, DataError, SpaceMismatch, MissingExtra: as of :func:`open_search`, or pymoo is missing.
+    """
+
+    def __init__(self, config: NasConfig, space_folder: Path, out: Path, gallery_encoder: Path | None = None) -> None:
+        self.config, self.out = config, out
+        if config.search.pareto is not None:
+            require_pymoo()
+        if config.test is not None:
+            open_source(config.test)
+        self.joining: Joining
+        self.paths: Paths
+        self.joining, self.paths = open_search(config, space_folder, gallery_encoder)
+        self.error: LatencyError | None = None
+        if config.budget.latency_ms is not None:
+            make_folder(out)
+            table = LatencyTable(out / "latencies.json")
+            self.paths.costs, self.error = measure_latencies(self.paths, table, seed=config.search.seed)
+            config.budget.check(self.paths.costs)
+        self.judge = Judge.of(self.joining, config.reward)
+        make_folder(out)
+
+    def train(self) -> Path:
+        """Train the supernet, or go on with it; its folder."""
+        folder = self.out / SUPERNET
+        train_supernet(self.config, self.joining, self.paths, self.judge, folder)
+        return folder
+
+    def search(self, supernet: Path) -> Searched:
+        """Search, and write what was found.
+
+        Args:
+            supernet: its folder.
+
+        Raises:
+            UsageError: no supernet lies there.
+            ConfigError: it is of another search space.
+            SpaceMismatch: it is of another space.
+        """
+        card = require_supernet(supernet, self.config, self.joining.reference.space.id)
+        began = time.perf_counter()
+        search = self.config.search
+        processes = search.processes or available_threads()
+        with closing(Scorer(supernet, self.judge, self.config.reward, self.out, processes)) as scorer:
+            found = self._methods(scorer)
+            seconds = time.perf_counter() - began
+            ranked = found["evolution"].best(self.paths, TOP)
+            winner = self.paths.spell(ranked[0])
+            top = [self._row(scorer, path, found["evolution"].rewards[path]) for path in ranked]
+            document = {
+                "schema": SCHEMA,
+                "space": self.joining.reference.space.id,
+                "winner": winner,
+                "reward": {**self.config.reward.model_dump(), "means": REWARDS[self.config.reward.kind]},
+                "budget": self.config.budget.model_dump(exclude_none=True),
+                "validation": self.joining.validation.images.name,
+                "seed": search.seed,
+                "methods": {name: self._summary(one) for name, one in found.items()},
+                "top": top,
+                "architectures": self.paths.count,
+                "search_space": self.config.search_space.model_dump(mode="json"),
+                "input": self.config.recipe.input.model_dump(mode="json"),
+                "dim": self.paths.dim,
+                "supernet": card.model_dump(mode="json", include={"steps", "seconds", "validation", "recipe"}),
+                "latency_error": None if self.error is None else asdict(self.error),
+                "seconds": round(seconds, 1),
+            }
+            if "nsga2" in found:
+                self._write_front(scorer, found["nsga2"])
+        recipe = self.config.winner_recipe(winner)
+        write_text(self.out / WINNER, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+        names = [name for name in (WINNER, FRONT) if (self.out / name).is_file()]
+        document["files"] = {name: sha256_of(self.out / name) for name in names}
+        write_json(self.out / REPORT, document)
+        return Searched(winner, self.out / REPORT, top)
+
+    def _methods(self, scorer: Scorer) -> dict[str, Found]:
+        search, paths, budget = self.config.search, self.paths, self.config.budget
+        evolution, pareto = search.evolution, search.pareto
+        total = evolution.population * evolution.generations
+        found = {}
+        with scorer.running("evolution", total):
+            found["evolution"] = evolve(paths, budget, scorer.rewards, evolution, seed=search.seed)
+        with scorer.running("random", total):
+            found["random"] = draw_all(paths, budget, scorer.rewards, evolution, seed=search.seed)
+        if pareto is not None:
+            with scorer.running("NSGA-II", pareto.population * pareto.generations):
+                found["nsga2"] = pareto_search(paths, budget, scorer.rewards, pareto, seed=search.seed)
+        return found
+
+    def _summary(self, found: Found) -> dict[str, Any]:
+        best = found.best(self.paths, 1)[0]
+        return {
+            "arch": self.paths.spell(best),
+            "reward": found.rewards[best],
+            "macs": int(self.paths.costs.of([best])[0, MACS]),
+            "measured": len(found.rewards),
+            "history": found.history,
+        }
+
+    def _row(self, scorer: Scorer, path: Architecture, reward: float) -> dict[str, Any]:
+        name = self.paths.spell(path)
+        return {"arch": name, "reward": reward, **scorer.known[name], **as_dict(self.paths.costs.of([path])[0])}
+
+    def _write_front(self, scorer: Scorer, found: Found) -> None:
+        rows = [self._row(scorer, path, found.rewards[path]) for path in front_of(self.paths, found)]
+        points = [(row["macs"], row["reward"]) for row in rows]
+        every = [(float(self.paths.costs.of([path])[0, MACS]), reward) for path, reward in found.rewards.items()]
+        write_json(self.out / FRONT, {"schema": SCHEMA, "reward": self.config.reward.kind, "front": rows})
+        if not draw_front(points, every, self.config.reward.kind, self.out / PICTURE):
+            sys.stderr.write("no picture of the front: install it with pip install 'hetsearch[report]'\n")

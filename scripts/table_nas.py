@@ -1,0 +1,223 @@
+"""Table "architecture search": what a search for compatibility is worth beside chance and beside other networks.
+
+    python scripts/table_nas.py                         # everything that is missing
+    python scripts/table_nas.py --only fashion-mnist --parts search others --seeds 0
+    python scripts/table_nas.py --words                 # results/nas.md from the rows that are there
+
+Parts, each resuming row by row:
+
+search   one supernet; the winners by R1, R2 and R3 and the best of a random search (by R3) at equal cost, each trained
+         from scratch with every seed, M(q, g) on the test images
+others   the compact hybrid, MobileNetV3-Small and ShuffleNetV2 with the same recipe; the last two at the largest input
+         size that keeps the budget
+small    a winner at 80 times fewer MACs than the gallery encoder
+sampled  architectures drawn under the budget, each trained from scratch with and without the compatibility terms, and
+         their rewards with the supernet's weights
+
+Before it: scripts/train_example.sh for FashionMNIST, and for emoji the commands in configs/emoji/gallery.yaml. That the
+paper's (arXiv 2105.06047) three rewards are these is remembered and was not confirmed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nas_words import COMMAND, OTHERS, REWARD_KINDS, SEEDS, write_words
+from tables import Table, cost_of, run, slug
+
+from hetsearch.bundle import read_card
+from hetsearch.config import changed, load_config
+from hetsearch.data.sides import Sides
+from hetsearch.data.sources import open_source
+from hetsearch.errors import UsageError
+from hetsearch.evaluation.result import METRICS
+from hetsearch.evaluation.run import embed
+from hetsearch.evaluation.scores import Scores, score
+from hetsearch.export import export_bundle
+from hetsearch.models.cost import count_macs
+from hetsearch.models.network import build_network
+from hetsearch.nas.config import NasConfig
+from hetsearch.nas.costs import MACS
+from hetsearch.nas.job import Job
+from hetsearch.nas.rewards import Scorer, reward_of
+from hetsearch.nas.search import draw_all, evolve
+from hetsearch.runtime import load_encoder
+from hetsearch.runtime.threads import available_threads
+from hetsearch.space import Vectors
+from hetsearch.training.query import train_query
+from hetsearch.training.recipe import Recipe
+
+PARTS = ("search", "others", "small", "sampled")
+SAMPLED = 16  # architectures
+DRAW = 0x7AB  # salt of their draw
+WITHOUT: Mapping[str, Any] = {"classification": {}, "multi_similarity": {"weight": 0.5}}  # objectives, no compatibility
+SIDES = range(224, 24, -4)  # input sizes that are tried, the largest first
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One data set."""
+
+    config: Path
+    space: Path
+    small: Path | None  # the search at 80 times fewer MACs; None where the first one is
+
+
+DATA = {
+    "fashion-mnist": Benchmark(Path("configs/nas/fashion-mnist.yaml"), Path("runs/fashion-mnist"), None),
+    "emoji": Benchmark(Path("configs/nas/emoji.yaml"), Path("runs/emoji"), Path("configs/nas/emoji-80.yaml")),
+}
+
+
+def main() -> None:
+    """Make what is missing, then the words."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=DATA, default=list(DATA), help="data sets")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--sampled", type=int, default=SAMPLED, help="architectures of the part 'sampled'")
+    parser.add_argument("--runs", type=Path, default=Path("runs/nas"), help="folder of the trainings")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="keys of the search's configuration")
+    parser.add_argument("--words", action="store_true", help="only write the Markdown")
+    given = parser.parse_args()
+    table = Table(given.results / "nas.json", given.runs, COMMAND)
+    for data in [] if given.words else given.only:
+        bench = Bench(data, table, [f"--{pair}" for pair in given.set])
+        bench.paragon()
+        for part in given.parts:
+            if part == "sampled":
+                bench.sampled(given.sampled)
+            else:
+                for seed in given.seeds:
+                    getattr(bench, part)(seed)
+            write_words(table, list(DATA), given.results / "nas.md")
+    write_words(table, list(DATA), given.results / "nas.md")
+
+
+class Bench:
+    """One data set, its gallery encoder and its searches."""
+
+    def __init__(self, data: str, table: Table, overrides: list[str]) -> None:
+        self.data, self.table, self.settings, self.overrides = data, table, DATA[data], overrides
+        self.config = load_config(NasConfig, self.settings.config, overrides)
+        if self.config.test is None:
+            raise UsageError(f"'{self.settings.config}' names no test images", expected="test: SRC")
+        self.source = self.config.test
+        self.gallery = load_encoder(self.settings.space / "gallery-encoder", threads=available_threads())
+        table.require_space(self.source, self.gallery.space)
+        self.images = open_source(self.source)
+        self.sides = Sides.of(self.images)
+        self.heavy: Vectors = embed(self.gallery, self.images).vectors
+        self._jobs: dict[Path, tuple[Job, Path]] = {}
+
+    def paragon(self) -> None:
+        """M(g, g)."""
+        if not self.table.has("M(g,g)", self.source, 0):
+            folder = self.settings.space / "gallery-encoder"
+            found = self.scores(self.heavy, self.heavy)
+            self.table.add("M(g,g)", self.source, 0, found, cost=cost_of(read_card(folder), folder))
+
+    def search(self, seed: int) -> None:
+        """The winners of the searches at equal cost."""
+        for name in (*REWARD_KINDS, "random"):
+            if not self.table.has(name, self.source, seed):
+                self.winner(name, self.settings.config, seed)
+
+    def small(self, seed: int) -> None:
+        """The winner at 80 times fewer MACs; on FashionMNIST the first search's is."""
+        if self.settings.small is not None and not self.table.has("R3 at 1/80", self.source, seed):
+            self.winner("R3 at 1/80", self.settings.small, seed)
+
+    def others(self, seed: int) -> None:
+        """Networks that nobody searched."""
+        for name, encoder in OTHERS.items():
+            if not self.table.has(name, self.source, seed):
+                recipe = changed(self.config.recipe, {"encoder": {**encoder, "dim": self.config.recipe.encoder.dim}})
+                recipe = recipe if encoder["architecture"] == "compact" else self.fitted(recipe)
+                self.row(name, recipe, seed)
+
+    def sampled(self, count: int) -> None:
+        """Architectures by chance: stand-alone with and without the compatibility terms, and in the supernet."""
+        job, supernet = self.job(self.settings.config)
+        random = np.random.default_rng([self.config.search.seed, DRAW])
+        names = [job.paths.spell(job.paths.within(self.config.budget, random)) for _ in range(count)]
+        with closing(self.scorer(job, supernet, "R3")) as scorer:
+            scorer.rewards(names)
+        for name in names:
+            rewards = {
+                kind: reward_of(scorer.known[name], self.config.reward.model_copy(update={"kind": kind}))
+                for kind in REWARD_KINDS
+            }
+            recipe = self.config.winner_recipe(name)
+            for terms, objectives in (("with", recipe.objectives), ("without", WITHOUT)):
+                if not self.table.has(f"{terms} {name}", self.source, 0):
+                    self.row(f"{terms} {name}", changed(recipe, {"objectives": objectives}), 0, supernet=rewards)
+
+    def winner(self, name: str, config: Path, seed: int) -> None:
+        """Search, once for all seeds, and train what was found."""
+        job, supernet = self.job(config)
+        kind = name.split()[0] if name != "random" else "R3"
+        method = draw_all if name == "random" else evolve
+        evolution, search_seed = job.config.search.evolution, job.config.search.seed
+        total = evolution.population * evolution.generations
+        with closing(self.scorer(job, supernet, kind)) as scorer, scorer.running(f"{self.data} {name}", total):
+            found = method(job.paths, job.config.budget, scorer.rewards, evolution, seed=search_seed)
+        best = found.best(job.paths, 1)[0]
+        told = {"arch": job.paths.spell(best), "reward": found.rewards[best], "measured": len(found.rewards)}
+        self.row(name, job.config.winner_recipe(told["arch"]), seed, **told)
+
+    def row(self, name: str, recipe: Recipe, seed: int, **told: Any) -> None:
+        """Train one network, measure M(q, g) and M(q, q)."""
+        sys.stderr.write(f"{self.data}, seed {seed}: {name}\n")
+        out = self.table.runs / self.data / f"{slug(name)}-{seed}"
+        trained = train_query(changed(recipe, {"seed": seed}), self.settings.space, out)
+        export_bundle(trained.bundle)
+        vectors = embed(load_encoder(trained.bundle), self.images).vectors
+        own = self.scores(vectors, vectors).means()
+        more = {"cost": cost_of(read_card(trained.bundle), trained.bundle), "seconds": round(trained.seconds), **told}
+        more["homogeneous"] = {metric: own[metric] for metric in METRICS}
+        more["space"], more["validation"] = self.gallery.space, trained.best
+        self.table.add(name, self.source, seed, self.scores(vectors, self.heavy), **more)
+
+    def scores(self, query: Vectors, gallery: Vectors) -> Scores:
+        """One cell of the matrix."""
+        return score(self.sides.query(query), self.sides.gallery(gallery))
+
+    def job(self, config: Path) -> tuple[Job, Path]:
+        """A search with its trained supernet."""
+        if config not in self._jobs:
+            checked = load_config(NasConfig, config, self.overrides)
+            job = Job(checked, self.settings.space, self.table.runs / self.data / config.stem)
+            self._jobs[config] = job, job.train()
+        return self._jobs[config]
+
+    def scorer(self, job: Job, supernet: Path, kind: str) -> Scorer:
+        """What measures architectures; all rewards share what was measured."""
+        reward = changed(job.config.reward, {"kind": kind})
+        return Scorer(supernet, job.judge, reward, job.out, job.config.search.processes or available_threads())
+
+    def fitted(self, recipe: Recipe) -> Recipe:
+        """The recipe at the largest input size that keeps the budget of MACs."""
+        budget = self.config.budget.limits[MACS]
+        for side in SIDES:
+            smaller = changed(recipe, {"input.size": side})
+            encoder = smaller.encoder
+            network = build_network(encoder.architecture, encoder.arguments, dim=encoder.dim, spec=smaller.input)
+            if count_macs(network) <= budget:
+                return smaller
+        asked = recipe.encoder.architecture
+        raise UsageError("no input size keeps the budget", observed=asked, expected=f"at most {budget:,.0f} MACs")
+
+
+
+
+if __name__ == "__main__":
+    run(main)

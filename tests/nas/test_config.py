@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hetsearch.config import load_config
+from hetsearch.errors import ConfigError
+from hetsearch.models.choice_network import ChoiceArguments
+from hetsearch.models.search_space import SearchSpace
+from hetsearch.nas.config import NasConfig
+from hetsearch.nas.paths import Paths
+from hetsearch.training.recipe import Recipe
+from tests.models.test_search_space import HYBRID, IMAGENET
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SEARCHES = sorted((CONFIGS / "nas").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.name)
+def test_every_search_in_the_repository_can_be_begun(path: Path) -> None:
+    config = load_config(NasConfig, path)
+    paths = Paths(config.search_space, config.recipe.input, config.recipe.encoder.dim)
+    config.budget.check(paths.costs)
+    name = paths.spell(paths.within(config.budget, np.random.default_rng(0)))
+    assert config.winner_recipe(name).encoder.arguments["arch"] == name
+    supernet = config.supernet_recipe()
+    assert supernet.encoder.architecture == "supernet"
+    assert supernet.align is None
+
+
+@pytest.mark.parametrize("data", ["fashion-mnist", "emoji"])
+def test_the_searches_hold_the_hybrid_and_its_recipe(data: str) -> None:
+    config = load_config(NasConfig, CONFIGS / "nas" / f"{data}.yaml")
+    assert config.search_space == SearchSpace()  # what train query --arch takes
+    paths = Paths(config.search_space, config.recipe.input, config.recipe.encoder.dim)
+    assert config.budget.allows(paths.costs.of([paths.read(HYBRID)])[0])
+    default = load_config(Recipe, CONFIGS / data / "query.yaml")
+    for section in ("data", "input", "objectives", "augmentation", "optimizer", "batches", "align"):
+        assert getattr(config.recipe, section) == getattr(default, section), section
+
+
+def test_imagenet_is_the_space_of_the_published_networks() -> None:
+    assert load_config(NasConfig, CONFIGS / "nas" / "imagenet.yaml").search_space == IMAGENET
+
+
+def test_a_wrong_change_of_the_supernets_recipe_is_named(config_of: Callable[..., NasConfig]) -> None:
+    with pytest.raises(ConfigError, match=r"unknown key 'schedule\.epoch'"):
+        config_of(supernet={"changes": {"schedule.epoch": 1}}).supernet_recipe()
+    with pytest.raises(ConfigError, match="exceed population"):
+        config_of(search={"evolution": {"population": 4, "mutants": 3, "crossed": 2}})
+
+
+def test_the_arguments_of_a_winner_are_whole(config_of: Callable[..., NasConfig]) -> None:
+    config = config_of()
+    recipe = config.winner_recipe("c3-skip-c3-skip")
+    assert ChoiceArguments.model_validate(recipe.encoder.arguments).search_space == config.search_space

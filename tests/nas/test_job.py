@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from hetsearch.bundle import read_card
+from hetsearch.cli import main
+from hetsearch.errors import ConfigError, DataError, SpaceMismatch, UsageError
+from hetsearch.models.cost import count_macs
+from hetsearch.models.weights import load_network
+from hetsearch.nas import rewards
+from hetsearch.nas.config import NasConfig, RewardConfig
+from hetsearch.nas.costs import MACS
+from hetsearch.nas.job import Job
+from hetsearch.nas.rewards import Scorer, reward_of
+from hetsearch.query.describe import describe
+from hetsearch.training import loop
+
+MakeConfig = Callable[..., NasConfig]
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("nas")
+
+
+@pytest.fixture
+def supernet(home: Path, config_of: MakeConfig, space: Path) -> Path:
+    """A trained supernet; trained once."""
+    return Job(config_of(), space, home).train()
+
+
+def test_the_whole_way(
+    tmp_path: Path, document: dict[str, Any], space: Path, fashion_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document["test"] = str(fashion_folder)
+    document["search"]["pareto"] = {"population": 4, "generations": 2}
+    (tmp_path / "search.yaml").write_text(yaml.safe_dump(document))
+    words = ["nas", "run", str(tmp_path / "search.yaml"), "--space", str(space), "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert left.value.code == 0, capsys.readouterr().err
+    found = json.loads((tmp_path / "run" / "nas.json").read_text())
+    card = read_card(tmp_path / "run" / "winner" / "query-encoder")
+    assert card.role == "query"
+    assert card.arguments["arch"] == found["winner"] == found["top"][0]["arch"]
+    assert card.macs == found["top"][0]["macs"] <= 40_000
+    network = load_network(tmp_path / "run" / "winner" / "query-encoder", card)
+    assert count_macs(network) == card.macs
+    assert (tmp_path / "run" / "report" / "report.json").is_file()
+    assert found["methods"].keys() == {"evolution", "random", "nsga2"}
+    assert found["methods"]["evolution"]["measured"] == found["methods"]["random"]["measured"] == 8
+    front = json.loads((tmp_path / "run" / "front.json").read_text())["front"]
+    assert [row["macs"] for row in front] == sorted(row["macs"] for row in front)
+    assert describe(tmp_path / "run").kind == "architecture search"
+    assert describe(tmp_path / "run").whole
+    assert "remembered" in found["reward"]["means"]
+
+
+def test_a_killed_supernet_resumes_to_the_same_weights(
+    tmp_path: Path, config_of: MakeConfig, space: Path, supernet: Path
+) -> None:
+    whole = loop._Run._step
+
+    def step(self: loop._Run, *arguments: Any) -> None:
+        whole(self, *arguments)
+        if self.progress.step == 6:  # the last checkpoint is at 4
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop._Run, "_step", step)
+        with pytest.raises(Killed):
+            Job(config_of(), space, tmp_path).train()
+    resumed = Job(config_of(), space, tmp_path).train()
+    first, second = (load_file(folder / "model.safetensors") for folder in (supernet, resumed))
+    for name, array in first.items():
+        np.testing.assert_array_equal(second[name], array, err_msg=name)
+
+
+def test_a_stopped_search_goes_on_and_finds_the_same_winner(
+    tmp_path: Path, config_of: MakeConfig, space: Path, supernet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of()
+    winner = Job(config, space, tmp_path / "whole").search(supernet)
+    measured: list[str] = []
+    measure = rewards.Judge.measure
+
+    def counted(self: rewards.Judge, network: Any, architecture: str) -> dict[str, float]:
+        if len(measured) == 5:
+            raise Killed
+        measured.append(architecture)
+        return measure(self, network, architecture)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rewards.Judge, "measure", counted)
+        with pytest.raises(Killed):
+            Job(config, space, tmp_path / "stopped").search(supernet)
+    (scores,) = (tmp_path / "stopped").glob("scores-*.jsonl")
+    assert [json.loads(line)["arch"] for line in scores.read_text().splitlines()] == measured
+    with scores.open("a") as file:
+        file.write('{"arch": "c3-')  # killed while it wrote
+    before = list(measured)
+    measured.clear()
+    monkeypatch.setattr(rewards.Judge, "measure", lambda *a: measured.append(a[2]) or measure(*a))
+    again = Job(config, space, tmp_path / "stopped").search(supernet)
+    assert not set(before) & set(measured)
+    assert again.winner == winner.winner
+    assert again.rows == winner.rows
+    assert len(again.rows) == 8
+    assert all(row["macs"] <= 40_000 for row in again.rows)
+
+
+def test_processes_measure_what_one_does(
+    tmp_path: Path, config_of: MakeConfig, space: Path, supernet: Path
+) -> None:
+    judge = Job(config_of(), space, tmp_path).judge
+    names = ["c3-s3-s3w50-c3"]  # one, since a process that starts takes seconds; a pool starts no more than it needs
+    reward = RewardConfig(kind="R2")
+    alone = Scorer(supernet, judge, reward, tmp_path / "one", 1).rewards(names)
+    several = Scorer(supernet, judge, reward, tmp_path / "two", 2)
+    try:
+        assert several.rewards([*names, names[0]]) == [*alone, alone[0]]
+    finally:
+        several.close()
+
+
+def test_the_three_rewards() -> None:
+    metrics = {"map": 0.5, "p@1": 0.6, "homogeneous_map": 0.25, "homogeneous_p@1": 0.75}
+    assert reward_of(metrics, RewardConfig(kind="R1")) == 0.25
+    assert reward_of(metrics, RewardConfig(kind="R2", metric="p@1")) == 0.6
+    assert reward_of(metrics, RewardConfig(kind="R3")) == 0.125
+
+
+def test_an_impossible_budget_names_the_smallest(tmp_path: Path, config_of: MakeConfig, space: Path) -> None:
+    job = Job(config_of(), space, tmp_path)
+    least = job.paths.costs.smallest()[MACS]
+    with pytest.raises(UsageError, match=f"budget of macs: observed 100, expected at least {least:,.0f}"):
+        Job(config_of(budget={"macs": 100}), space, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_supernet_of_another_search_space_is_refused(
+    tmp_path: Path, config_of: MakeConfig, document: dict[str, Any], space: Path, supernet: Path
+) -> None:
+    other = config_of(search_space={**document["search_space"], "widths": [100]})
+    with pytest.raises(ConfigError, match=r"search space: observed widths: \[50, 100\], expected widths: \[100\]"):
+        Job(other, space, tmp_path).search(supernet)
+    with pytest.raises(UsageError, match="is not a trained supernet"):
+        Job(config_of(), space, tmp_path).search(tmp_path)
+
+
+def test_a_supernet_of_another_space_is_refused(
+    tmp_path: Path, config_of: MakeConfig, space: Path, supernet: Path
+) -> None:
+    shutil.copytree(supernet, tmp_path / "supernet")
+    card = json.loads((supernet / "supernet.json").read_text())
+    (tmp_path / "supernet" / "supernet.json").write_text(json.dumps({**card, "space": "sp_ffeeddccbbaa9988"}))
+    with pytest.raises(SpaceMismatch, match="sp_ffeeddccbbaa9988"):
+        Job(config_of(), space, tmp_path).search(tmp_path / "supernet")
+
+
+def test_a_validation_split_that_tells_nothing_is_refused(
+    tmp_path: Path, config_of: MakeConfig, document: dict[str, Any], space: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    data = {**document["recipe"]["data"], "validation": str(tmp_path / "empty")}
+    with pytest.raises(DataError, match="empty"):
+        Job(config_of(recipe={**document["recipe"], "data": data}), space, tmp_path / "out")
+    with pytest.raises(DataError, match="each of a class of its own"):
+        Job(config_of(reward={**document["reward"], "limit": 1}), space, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_reward_needs_the_gallerys_vectors(
+    tmp_path: Path, config_of: MakeConfig, document: dict[str, Any], space: Path
+) -> None:
+    shutil.copytree(space / "space", tmp_path / "alone" / "space")
+    recipe = {**document["recipe"], "objectives": {"frozen_classifier": {}}}
+    with pytest.raises(ConfigError, match="the reward R3 needs the gallery encoder's embeddings"):
+        Job(config_of(recipe=recipe), tmp_path / "alone", tmp_path / "out")
+    homogeneous = config_of(recipe=recipe, reward={**document["reward"], "kind": "R1"})
+    job = Job(homogeneous, tmp_path / "alone", tmp_path / "out")
+    assert job.judge.gallery is None
+
+
+def test_more_calibration_than_images_is_refused(
+    tmp_path: Path, config_of: MakeConfig, document: dict[str, Any], space: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"reward\.batches.*at most 400"):
+        Job(config_of(reward={**document["reward"], "batches": 11}), space, tmp_path)
+
+
+def test_another_run_is_not_mixed_in(tmp_path: Path, config_of: MakeConfig, space: Path, supernet: Path) -> None:
+    shutil.copytree(supernet, tmp_path / "supernet")
+    with pytest.raises(ConfigError, match="another recipe"):
+        Job(config_of(budget={"macs": 30_000}), space, tmp_path).train()
+
+
+def test_the_command_line_takes_an_architecture(
+    tmp_path: Path, document: dict[str, Any], space: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "query.yaml"
+    recipe.write_text(yaml.safe_dump(document["recipe"]))
+    words = ["train", "query", str(recipe), "--space", str(space), "--arch", "i3-c3-skip", "--out", str(tmp_path / "q")]
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert left.value.code == 2
+    assert "observed 3 genes, expected 10" in capsys.readouterr().err
+    assert not (tmp_path / "q").exists()

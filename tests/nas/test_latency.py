@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hetsearch.models.cost import macs_and_output
+from hetsearch.models.network import EncoderNetwork
+from hetsearch.nas import latency
+from hetsearch.nas.costs import LATENCY, MACS
+from hetsearch.nas.paths import Paths
+
+OVERHEAD = 0.01
+
+
+def test_the_table_adds_up_to_whole_networks(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[nn.Module] = []
+
+    def time_of(module: nn.Module, example: Tensor) -> float:
+        # A machine on which time is MACs, sessions cost something, and whole networks are slower by a fifth.
+        timed.append(module)
+        whole = 1.2 if isinstance(module, EncoderNetwork) else 1.0
+        return OVERHEAD + whole * macs_and_output(module, example)[0] * 1e-6
+
+    monkeypatch.setattr(latency, "time_of", time_of)
+    table = latency.LatencyTable(tmp_path / "latencies.json")
+    costs, error = latency.measure_latencies(paths, table, seed=0)
+    assert error.networks == latency.CHECKED
+    assert error.worst < 0.1
+    rows = costs.of(paths.draw(np.random.default_rng(0), 30))
+    np.testing.assert_allclose(rows[:, LATENCY], OVERHEAD + 1.2e-6 * rows[:, MACS], rtol=0.1)
+    count = len(timed)
+    again, same = latency.measure_latencies(paths, latency.LatencyTable(table.path), seed=0)
+    assert len(timed) == count  # a resumed search does not measure again
+    assert same == error
+    np.testing.assert_array_equal(again.fixed, costs.fixed)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_block_is_timed_by_onnx_runtime(paths: Paths) -> None:
+    assert latency.time_of(nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8)) > 0
