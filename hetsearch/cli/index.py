@@ -154,8 +154,7 @@ def delete(
     """
     from hetsearch.gallery import delete_items
 
-    listed = keys_from.read_text(encoding="utf-8").splitlines() if keys_from else []
-    wanted = (*keys, *(key for key in listed if key))
+    wanted = (*keys, *(_lines(keys_from) if keys_from else ()))
     if not wanted:
         raise UsageError("no key is given", expected="KEYS, or --keys-from FILE")
     report = delete_items(gallery, wanted, rebuild=rebuild, say=said)
@@ -224,6 +223,16 @@ def _runner(address: str | None, threads: int | None) -> Runner:
     from hetsearch.gallery.ray_embed import RayRunner
 
     return run_here if address is None else RayRunner(address, threads=threads or 1)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        observed = getattr(error, "strerror", None) or "not UTF-8"
+        raise UsageError(f"'{path}' cannot be read", observed=observed, expected="a key in each line") from None
+    # Not splitlines: it also splits at signs that a key may hold.
+    return [line for line in text.split("\n") if line]
 
 
 def _show_update(report: UpdateReport, json: bool) -> int:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from hetsearch.files import sha256_of
+from hetsearch.gallery.card import read_card, write_card
 from hetsearch.preprocess import InputSpec, Pixels
 from hetsearch.runtime import OnnxEncoder
 from hetsearch.space import Embeddings, Vectors
@@ -60,3 +65,40 @@ class Deadly:
 
     def __reduce__(self) -> tuple[object, ...]:
         return os._exit, (9,)
+
+
+@dataclass(frozen=True)
+class DeadlyOnce:
+    """It ends the first process that receives it, as where there is no memory for a moment; then it is a picture."""
+
+    flag: Path
+    picture: object
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _survive_or_not, (self.flag, self.picture)
+
+
+def _survive_or_not(flag: Path, picture: object) -> object:
+    if not flag.exists():
+        flag.touch()
+        os._exit(9)
+    return picture
+
+
+@contextmanager
+def file_limit(size: int) -> Iterator[None]:
+    """No file can grow beyond so many bytes, as on a disk that is full: the system refuses the write."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def reseal(folder: Path) -> None:
+    """Write the present checksums into gallery.json, as a job would that had written the present files."""
+    card = read_card(folder)
+    files = {name: sha256_of(folder / name) for name in card.files}
+    sizes = {name: (folder / name).stat().st_size for name in card.sizes}
+    write_card(folder, card.model_copy(update={"files": files, "sizes": sizes}))
