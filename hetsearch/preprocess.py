@@ -92,7 +92,7 @@ def open_image(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Image.Imag
         raise ImageError(f"{name} cannot be read as an image", observed=observed) from None
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: Path) -> io.BufferedReader:
     """Open the file of a picture for reading. Nothing but a file: a pipe would block its reader for ever.
 
     Raises:

@@ -25,7 +25,7 @@ from hetsearch.gallery.estimate import Estimate, estimate, measure, require_room
 from hetsearch.gallery.folder import exclusive, require_ours, sweep
 from hetsearch.gallery.gallery import open_gallery
 from hetsearch.gallery.generation import settle, write_generation
-from hetsearch.gallery.ids import listing_hash, stable_ids
+from hetsearch.gallery.ids import listing_hash, require_distinct
 from hetsearch.gallery.limits import Limits
 from hetsearch.gallery.manifest import MANIFEST, Manifest, Plan, read_manifest, weights_of, write_manifest
 from hetsearch.gallery.report import BuildReport, folder_bytes
@@ -116,7 +116,7 @@ def build_gallery(
     job, planned = _job(encoder, _chosen(images, limit), Path(out), index, shard_rows, batch_size, workers)
     _require_least("max_errors", max_errors, 0)
     if not (job.out / CARD).exists():
-        stable_ids(job.images.keys)
+        require_distinct(job.images.keys)
         require_ours(job.out)
         make_folder(job.out)
     with exclusive(job.out):
