@@ -171,8 +171,14 @@ def _fill(store: LiveStore, shards: ShardSet) -> None:
     step = max(1, -(-shards.manifest.rows // TRAINING_ROWS))
 
     def sample() -> Vectors:
-        # A copy: a view would keep the whole shard.
-        return np.concatenate([np.ascontiguousarray(shard.vectors[::step]) for shard in shards])
+        count = sum(-(-len(shards.live(entry)) // step) for entry in shards.manifest.shards)
+        vectors = np.empty((count, shards.manifest.dim), dtype=np.float32)
+        filled = 0
+        for shard in shards:
+            some = shard.vectors[::step]
+            vectors[filled : filled + len(some)] = some
+            filled += len(some)
+        return vectors
 
     store.train(sample)
     for record in shards.records():
