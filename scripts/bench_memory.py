@@ -211,7 +211,7 @@ def _mb(count: float) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--keys", default="10000,100000,1000000", help="numbers of keys, with commas")
-    parser.add_argument("--factories", default="Flat;SQ8;IVF1024,PQ32", help="kinds of index, with semicolons")
+    parser.add_argument("--factories", default="Flat;SQ8;IVF256,SQ8", help="kinds of index, with semicolons")
     parser.add_argument("--encoder", type=Path, default=Path("zoo/fashion-mnist/query-encoder"), help="a small bundle")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of memory.json and memory.md")
     parser.add_argument("--work", type=Path, help="folder for pictures and galleries; default: a temporary one")

@@ -13,9 +13,9 @@ import numpy as np
 
 from hetsearch.files import sha256_of
 from hetsearch.gallery.card import read_card, write_card
-from hetsearch.preprocess import InputSpec, Pixels
+from hetsearch.preprocess import Pixels
 from hetsearch.runtime import OnnxEncoder
-from hetsearch.space import Embeddings, Vectors
+from hetsearch.space import Vectors
 
 
 @dataclass
@@ -29,24 +29,8 @@ class Scripted:
     images: int = 0
     name: str = "scripted"
 
-    @property
-    def folder(self) -> Path:
-        return self.inner.folder
-
-    @property
-    def space(self) -> str:
-        return self.inner.space
-
-    @property
-    def dim(self) -> int:
-        return self.inner.dim
-
-    @property
-    def input(self) -> InputSpec:
-        return self.inner.input
-
-    def encode(self, images: object, keys: object = None) -> Embeddings:
-        raise AssertionError("a job reads its images itself")
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
 
     def encode_pixels(self, pixels: Pixels) -> Vectors:
         self.calls += 1

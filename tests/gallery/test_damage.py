@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -12,15 +11,13 @@ from hetsearch.errors import ImageError
 from hetsearch.gallery import build_gallery
 from hetsearch.runtime import OnnxEncoder
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "damage_images.py"
 
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+    import damage_images
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("damage_images", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return damage_images
 
 
 def test_damaged_images_of_twenty_kinds_among_good_ones(
