@@ -255,7 +255,7 @@ def _show_update(report: UpdateReport, json: bool) -> int:
 
 
 def _show_estimate(expected: Estimate, json: bool) -> int:
-    """The plan of a job; 2, as the job itself would give, if the disk has no room for it."""
+    """The plan of a job; 2, as the job itself would give, if disk or memory have no room for it."""
     speed, seconds = expected.images_per_second, expected.seconds
     megabytes = {
         "bytes of shards": expected.shard_bytes, "of the index": expected.index_bytes,
@@ -275,7 +275,7 @@ def _show_estimate(expected: Estimate, json: bool) -> int:
         text += f"\n\n{candidates_text(expected.candidates)}"
     emit(dump_json(expected.as_dict()).rstrip() if json else text)
     if not expected.fits:
-        say("hetsearch: the disk has no room for this job")
+        say(f"hetsearch: the {expected.lacking} has no room for this job")
     return 0 if expected.fits else 2
 
 

@@ -166,6 +166,7 @@ def _parquet_table(path: Path) -> _Table:
                     places = range(start, start + batch.num_rows)
                     yield places, {name: _texts(path, name, places, batch[name].to_pylist()) for name in wanted}
                     start = places.stop
+            pa.default_memory_pool().release_unused()  # Arrow would keep what it has read through
         except (pa.ArrowException, OSError) as error:
             raise _no_parquet(path, error) from None
 
