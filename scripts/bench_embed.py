@@ -115,6 +115,8 @@ def _peer(options: argparse.Namespace, folder: Path, out: Path) -> float:
     told = json.loads(done.stdout.splitlines()[-1])
     if told["rows"] != options.images:
         raise SystemExit(f"clip-retrieval wrote {told['rows']} vectors of {options.images} images")
+    if told["onnxruntime"] != ort.__version__:
+        raise SystemExit(f"clip-retrieval ran in ONNX Runtime {told['onnxruntime']}, ours in {ort.__version__}")
     return float(told["seconds"])
 
 

@@ -4,7 +4,9 @@ It runs in an environment of its own, because clip-retrieval needs NumPy 1 and a
 
     python3.11 -m venv PEER
     PEER/bin/pip install --no-deps clip-retrieval==2.45.0
-    PEER/bin/pip install "numpy<2" torch "pandas<3" "pyarrow<16" fsspec pillow onnxruntime pydantic
+    PEER/bin/pip install "numpy<2" torch "pandas<3" "pyarrow<16" fsspec pillow pydantic onnxruntime==OURS
+
+OURS is the version of ONNX Runtime that hetsearch runs with here; the benchmark refuses another.
 
 What clip-retrieval's first import would ask for beside these (a web server, CLIP models, autofaiss) no part of the
 inference uses. Only its mapper, which loads a CLIP model by name, is replaced: by the network of the bundle in ONNX
@@ -55,7 +57,7 @@ def main() -> None:
     runner(0)
     seconds = time.perf_counter() - begin
     rows = len(np.load(next((options.out / "img_emb").glob("*.npy"))))
-    sys.stdout.write(json.dumps({"seconds": seconds, "rows": rows}) + "\n")
+    sys.stdout.write(json.dumps({"seconds": seconds, "rows": rows, "onnxruntime": ort.__version__}) + "\n")
 
 
 class _Preprocess:
