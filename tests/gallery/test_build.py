@@ -21,7 +21,7 @@ from hetsearch.gallery.folder import exclusive
 from hetsearch.gallery.manifest import read_manifest
 from hetsearch.preprocess import InputSpec
 from hetsearch.runtime import OnnxEncoder, load_encoder
-from tests.gallery.scripted import Deadly, DeadlyOnce, Scripted, snapshot
+from tests.gallery.scripted import DeadlyOnce, Scripted, snapshot
 from tests.support import OTHER_SPACE, SPACE, linear_bundle
 
 
@@ -311,17 +311,6 @@ def test_a_job_whose_worker_died_goes_on(encoder: OnnxEncoder, fashion_folder: P
     assert (report.reused, report.rows) == (there, 200)
     build_gallery(encoder, images, tmp_path / "whole", shard_rows=50, batch_size=10, progress=False)
     assert snapshot(tmp_path / "g") == snapshot(tmp_path / "whole")
-
-
-def test_a_picture_that_ends_its_process_is_one_that_cannot_be_read(
-    encoder: OnnxEncoder, fashion_folder: Path, tmp_path: Path
-) -> None:
-    images = open_source(str(fashion_folder))
-    bad = ImageSet(images.name, images.keys, lambda row: Deadly() if row == 150 else images.read(row), images.labels)
-    report = build_gallery(encoder, bad, tmp_path / "g", batch_size=10, workers=1, progress=False)
-    assert (report.rows, report.exit_code) == (199, 3)
-    assert [failure.key for failure in report.failures] == [images.keys[150]]
-    assert "the process that read the image died" in report.failures[0].reason
 
 
 def test_two_jobs_in_one_folder(encoder: OnnxEncoder, images: ImageSet, tmp_path: Path) -> None:
