@@ -33,6 +33,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
         _flush(temporary)
         os.replace(temporary, target)
         _flush(target.parent)
+    except OSError as error:
+        if error.filename in (None, str(temporary)):  # a full disk is met by a write, which names no file
+            error.filename = str(target)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

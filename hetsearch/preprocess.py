@@ -8,7 +8,9 @@ network and of its ONNX graph, so it cannot be done twice or forgotten.
 from __future__ import annotations
 
 import io
+import os
 import re
+import stat
 import warnings
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal, TypeAlias
@@ -21,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from hetsearch.errors import ImageError
 
 MAX_PIXELS = 64_000_000  # 8000 × 8000; a small file can claim to be far larger
+STRIP = 64  # rows that are converted at a time
 
 # Ours is the stricter limit and an error; Pillow's own warning at 89 M pixels would only come beside it.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -82,13 +85,27 @@ def open_image(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Image.Imag
         raise _too_large(name, f"{int(count[0]):,}" if count else "more", max_pixels) from None
     except ImageError:
         raise
-    except FileNotFoundError:
-        raise ImageError(f"{name} does not exist", hint="Check the path.") from None
     except UnidentifiedImageError:
         raise ImageError(f"{name} cannot be read as an image", observed="no image format that Pillow knows") from None
     except Exception as error:  # noqa: BLE001  Pillow's decoders raise whatever their format's reader raises
         observed = f"{type(error).__name__}: {error}"
         raise ImageError(f"{name} cannot be read as an image", observed=observed) from None
+
+
+def open_file(path: Path) -> io.BufferedReader:
+    """Open the file of a picture for reading. Nothing but a file: a pipe would block its reader for ever.
+
+    Raises:
+        ImageError: it is missing, not a file, or may not be read.
+    """
+    try:
+        if stat.S_ISREG(path.stat().st_mode):
+            return path.open("rb")
+    except FileNotFoundError:
+        raise ImageError(f"'{path}' does not exist", hint="Check the path.") from None
+    except OSError as error:
+        raise ImageError(f"'{path}' cannot be read", observed=error.strerror) from None
+    raise ImageError(f"'{path}' is not a file", observed="a folder" if path.is_dir() else "a pipe or a device")
 
 
 def to_pixels(image: Image.Image, spec: InputSpec) -> Pixels:
@@ -115,9 +132,16 @@ def preprocess(source: ImageLike, spec: InputSpec, *, max_pixels: int = MAX_PIXE
     """Open one picture and bring it into the form that ``spec`` describes: ``uint8 (channels, size, size)``.
 
     Raises:
-        ImageError: see :func:`open_image`.
+        ImageError: see :func:`open_image` and :func:`to_pixels`.
     """
-    return to_pixels(open_image(source, max_pixels=max_pixels), spec)
+    image = open_image(source, max_pixels=max_pixels)
+    try:
+        return to_pixels(image, spec)
+    except ImageError:
+        raise
+    except Exception as error:  # noqa: BLE001  as in open_image: what is damaged may pass for an odd picture
+        observed = f"{type(error).__name__}: {error}"
+        raise ImageError("the image cannot be brought into the encoder's form", observed=observed) from None
 
 
 def _decoded(name: str, image: Image.Image, max_pixels: int) -> Image.Image:
@@ -131,10 +155,11 @@ def _file(source: str | Path | bytes) -> BinaryIO:
         if not source:
             raise ImageError("the image is empty", observed="0 bytes")
         return io.BytesIO(source)
-    path = Path(source)
-    if path.is_file() and path.stat().st_size == 0:
-        raise ImageError(f"'{path}' is empty", observed="0 bytes", expected="an image file")
-    return path.open("rb")
+    file = open_file(Path(source))
+    if not os.fstat(file.fileno()).st_size:
+        file.close()
+        raise ImageError(f"'{source}' is empty", observed="0 bytes", expected="an image file")
+    return file
 
 
 def _check_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
@@ -183,10 +208,18 @@ def _flatten(image: Image.Image, mode: str, background: int) -> Image.Image:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    # Integer files hold 16 bits (PNG and TIFF); floating-point files hold 0 to 1 or 0 to 255.
-    scale = 255.0 / 65535.0 if image.mode.startswith("I") else (255.0 if values.max(initial=0.0) <= 1.0 else 1.0)
-    return Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8))
+    values = np.asarray(image)
+    # In strips: as float64 a large picture would take a gigabyte, several times.
+    strips = [slice(start, start + STRIP) for start in range(0, len(values), STRIP)]
+    if image.mode.startswith("I"):  # integer files hold 16 bits (PNG and TIFF), floating-point ones 0 to 1 or 0 to 255
+        scale = 255.0 / 65535.0
+    else:
+        scale = 255.0 if max(np.nan_to_num(values[strip]).max(initial=0.0) for strip in strips) <= 1.0 else 1.0
+    grey = np.empty(values.shape, dtype=np.uint8)
+    for strip in strips:
+        exact = np.nan_to_num(values[strip].astype(np.float64))
+        grey[strip] = np.clip(np.rint(exact * scale), 0, 255)
+    return Image.fromarray(grey)
 
 
 def _resize(image: Image.Image, spec: InputSpec) -> Image.Image:

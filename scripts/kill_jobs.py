@@ -19,8 +19,6 @@ Every other child decodes in a worker process. Exit code 1 if any of it does not
 from __future__ import annotations
 
 import argparse
-import csv
-import hashlib
 import json
 import os
 import random
@@ -30,42 +28,33 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from hetsearch.data.images import ImageSet
-from hetsearch.data.sources import open_source
-from hetsearch.errors import UsageError
-from hetsearch.files import write_json
-from hetsearch.gallery import (
-    backfill_gallery,
-    build_gallery,
-    compact_gallery,
-    delete_items,
-    open_gallery,
-    rollback_upgrade,
-    update_gallery,
-    upgrade_gallery,
-    verify_gallery,
+from gallery_jobs import (
+    AFTER,
+    BEFORE,
+    EMBEDDING,
+    JOBS,
+    Counting,
+    Newer,
+    differences,
+    make_listings,
+    opens,
+    renames,
+    run_job,
 )
+
+from hetsearch.data.sources import open_source
+from hetsearch.files import write_json
+from hetsearch.gallery import open_gallery, verify_gallery
 from hetsearch.gallery.card import EMBEDDINGS, read_card
 from hetsearch.gallery.manifest import read_manifest
 from hetsearch.gallery.shards import FOOTER
 from hetsearch.gallery.tables import read_metadata
-from hetsearch.preprocess import InputSpec, Pixels, open_image
-from hetsearch.runtime import Encoder, load_encoder
-from hetsearch.space import Embeddings, EmbeddingSpace, Vectors
-
-JOBS = ("build", "update", "delete", "compact", "upgrade", "backfill", "rollback")
-EMBEDDING = ("build", "update", "backfill")  # these take nearly all the time
-NEWER = "sp_00000000000000ff"  # the space of the newer encoder
-BEFORE, AFTER = "before", "after"
-FACTORY = "IVF16,SQ8"
+from hetsearch.runtime import load_encoder
 
 
 @dataclass(frozen=True)
@@ -81,86 +70,6 @@ class Kill:
     def __str__(self) -> str:
         when = f"{self.moment} write {self.at}" if self.at else f"at {self.share:.0%} of its time"
         return f"{self.job} {when}, {self.workers} worker(s)"
-
-
-@dataclass
-class Wrapped:
-    """An encoder around another one."""
-
-    inner: Encoder
-
-    @property
-    def name(self) -> str:
-        """Name of the encoder."""
-        return self.inner.name
-
-    @property
-    def folder(self) -> Path:
-        """Folder of its bundle."""
-        return Path(self.inner.folder)  # type: ignore[attr-defined]
-
-    @property
-    def space(self) -> str:
-        """Id of its space."""
-        return self.inner.space
-
-    @property
-    def dim(self) -> int:
-        """Length of a vector."""
-        return self.inner.dim
-
-    @property
-    def input(self) -> InputSpec:
-        """What it takes."""
-        return self.inner.input
-
-    def encode(self, images: Any, keys: Any = None) -> Embeddings:
-        """Embed pictures."""
-        return self.inner.encode(images, keys)
-
-    def encode_pixels(self, pixels: Pixels) -> Vectors:
-        """Embed."""
-        return self.inner.encode_pixels(pixels)
-
-
-@dataclass
-class Counting(Wrapped):
-    """It counts the images that a job embeds."""
-
-    images: int = 0
-
-    def encode_pixels(self, pixels: Pixels) -> Vectors:
-        """Embed and count."""
-        self.images += len(pixels)
-        return self.inner.encode_pixels(pixels)
-
-
-class Newer(Wrapped):
-    """It mirrors one component, and is of a space of its own, which declares the other one."""
-
-    @property
-    def space(self) -> str:
-        """Id of its space."""
-        return NEWER
-
-    @property
-    def declared(self) -> EmbeddingSpace:
-        """Its space."""
-        record = {"space": self.inner.space, "compatible": {"map": None}}
-        return EmbeddingSpace(NEWER, self.dim, "f" * 64, compatible_with=(record,))
-
-    def encode(self, images: Any, keys: Any = None) -> Embeddings:
-        """Embed pictures."""
-        found = self.inner.encode(images, keys)
-        return Embeddings(_mirrored(found.vectors), NEWER, found.keys)
-
-    def encode_pixels(self, pixels: Pixels) -> Vectors:
-        """Embed."""
-        return _mirrored(self.inner.encode_pixels(pixels))
-
-
-def _mirrored(vectors: Vectors) -> Vectors:
-    return np.concatenate([vectors[:, :-1], -vectors[:, -1:]], axis=1)
 
 
 def main() -> int:
@@ -190,7 +99,7 @@ class Trials:
         self.options, self.work = options, work
         self.rows: list[dict[str, Any]] = []
         self.encoder = Counting(load_encoder(options.encoder))
-        _make_listings(open_source(options.images), options.limit, work)
+        make_listings(open_source(options.images), options.limit, work)
         pictures = [work / "pictures" / f"{row:06d}.png" for row in range(20)]
         self.queries = {one.space: one.encode(pictures) for one in (self.encoder, Newer(self.encoder))}
         self.writes: dict[str, int] = {}
@@ -203,8 +112,8 @@ class Trials:
             if previous:
                 shutil.copytree(previous, out)
             begin = time.perf_counter()
-            with _renames() as count:
-                report = _run(job, work, out, self.encoder, options.shard_rows, 0)
+            with renames() as count:
+                report = run_job(job, work, out, self.encoder, options.shard_rows, 0)
             self.failures[job] = getattr(report, "failures", ())
             self.writes[job], self.seconds[job] = count[0], time.perf_counter() - begin
             self.embedded[job] = _embedded(out, previous)
@@ -230,18 +139,18 @@ class Trials:
             shutil.copytree(self.work / "whole" / JOBS[before], out)
         code = self._killed(kill, out)
         wrong = [] if code == -signal.SIGKILL or not kill.at else [f"the child ended with {code}"]
-        opens, became = _opens(out), _opens(whole)
-        was = _opens(self.work / "whole" / JOBS[before]) if before >= 0 else (0, 0)
+        state, became = opens(out), opens(whole)
+        was = opens(self.work / "whole" / JOBS[before]) if before >= 0 else (0, 0)
         steps = {(generation, became[1]) for generation in range(was[0] + 1, became[0])}
-        if opens not in {was, became, *steps}:
-            wrong.append(f"in between the gallery was: generation {opens[0]}, {opens[1]} items")
+        if state not in {was, became, *steps}:
+            wrong.append(f"in between the gallery was: generation {state[0]}, {state[1]} items")
         shards = self.embedded[kill.job].items()
         left = sum(rows for file, rows in shards if not (out / EMBEDDINGS / file).exists())
         self.encoder.images = 0
-        report = _run(kill.job, self.work, out, self.encoder, self.options.shard_rows, 0)
+        report = run_job(kill.job, self.work, out, self.encoder, self.options.shard_rows, 0)
         if self.encoder.images != left:
             wrong.append(f"{self.encoder.images} images were embedded, {left} were left")
-        wrong += _differences(whole, out)
+        wrong += differences(whole, out)
         query = self.queries[open_gallery(whole).space]
         if open_gallery(out).search(query, 10) != open_gallery(whole).search(query, 10):
             wrong.append("searches differ")
@@ -278,32 +187,6 @@ class Trials:
             write_json(path, {"writes": self.writes, "seconds": self.seconds, "kills": self.rows})
 
 
-def _run(job: str, work: Path, out: Path, encoder: Encoder, shard_rows: int, workers: int) -> Any:
-    if job == "build":
-        images = open_source(str(work / "before.csv"))
-        return build_gallery(
-            encoder, images, out, factory=FACTORY, shard_rows=shard_rows, workers=workers, progress=False
-        )
-    if job == "update":
-        return update_gallery(out, encoder, open_source(str(work / "after.csv")), workers=workers, progress=False)
-    if job == "delete":
-        return delete_items(out, [f"key {row:06d}" for row in range(0, 40, 3)])
-    if job == "compact":
-        return compact_gallery(out)
-    if job == "rollback":
-        try:
-            return rollback_upgrade(out)
-        except UsageError:
-            if read_card(out).former is not None:
-                raise
-            return None  # it was done before the kill, and now it is tidied up
-    newer = Newer(encoder)
-    if job == "upgrade":
-        return upgrade_gallery(out, newer, newer.declared)
-    images = open_source(str(work / "after.csv"))
-    return backfill_gallery(out, newer, images, step=len(images) // 2, workers=workers, progress=False)
-
-
 def _embedded(out: Path, before: Path | None) -> dict[str, int]:
     """The rows of each shard that is new since ``before`` and was embedded, not copied: it says for which job."""
     manifest = read_manifest(out / EMBEDDINGS, read_card(out).generation)
@@ -312,89 +195,13 @@ def _embedded(out: Path, before: Path | None) -> dict[str, int]:
     return {entry.file: entry.rows for entry in new if json.loads(footers[entry.file])["job"]}
 
 
-def _make_listings(images: ImageSet, limit: int, work: Path) -> None:
-    """Pictures as files, and two listings of them: what there was, and what there is.
-
-    Of a hundred, five are new, five have another picture, five another key, five are gone; one in fifty cannot be read.
-    """
-    folder = work / "pictures"
-    folder.mkdir(parents=True)
-    count = min(limit, len(images))
-    for row in range(count):
-        path = folder / f"{row:06d}.png"
-        if row % 50 == 33:
-            path.write_bytes(b"no picture")
-        else:
-            open_image(images.read(row)).save(path)
-    before, after = [], []
-    for row in range(count):
-        kind, line = row % 20, [f"key {row:06d}", f"pictures/{row:06d}.png"]
-        if kind != 1:
-            before.append(line)
-        if kind == 2:
-            # The same file with one more byte behind its end: another hash, the same picture.
-            (folder / f"{row:06d}-2.png").write_bytes((folder / f"{row:06d}.png").read_bytes() + b"\n")
-            after.append([line[0], f"pictures/{row:06d}-2.png"])
-        elif kind == 3:
-            after.append([f"renamed {row:06d}", line[1]])
-        elif kind != 4:
-            after.append(line)
-    for name, lines in (("before.csv", before), ("after.csv", after)):
-        with (work / name).open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([["key", "path"], *lines])
-
-
 def _child(options: argparse.Namespace) -> int:
     encoder = load_encoder(options.encoder)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    with _renames(options.at, options.moment):
-        _run(options.child, options.work, options.out, encoder, options.shard_rows, options.workers)
+    with renames(options.at, options.moment, lambda: os.kill(os.getpid(), signal.SIGKILL)):
+        run_job(options.child, options.work, options.out, encoder, options.shard_rows, options.workers)
     return 0
-
-
-@contextmanager
-def _renames(at: int = 0, moment: str = BEFORE) -> Iterator[list[int]]:
-    """Count the renames, by which every file of a gallery takes its name; die at one of them."""
-    rename, count = os.replace, [0]
-
-    def counted(*arguments: Any) -> None:
-        count[0] += 1
-        if count[0] == at and moment == BEFORE:
-            os.kill(os.getpid(), signal.SIGKILL)
-        rename(*arguments)
-        if count[0] == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    os.replace = counted  # type: ignore[assignment]
-    try:
-        yield count
-    finally:
-        os.replace = rename
-
-
-def _opens(out: Path) -> tuple[int, int]:
-    """Generation and items that somebody finds who opens the gallery now; 0 and 0 of an unfinished one."""
-    try:
-        gallery = open_gallery(out)
-    except UsageError:
-        return 0, 0
-    return gallery.card.generation, len(gallery)
-
-
-def _files(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-def _differences(whole: Path, out: Path) -> list[str]:
-    expected, found = _files(whole), _files(out)
-    wrong = [f"{name} is missing" for name in expected if name not in found]
-    wrong += [f"{name} is left" for name in found if name not in expected]
-    return wrong + [f"{name} differs" for name in expected if name in found and found[name] != expected[name]]
 
 
 def _options() -> argparse.Namespace:

@@ -82,6 +82,11 @@ class Table:
         write_json(self.results, self.rows)
         return row
 
+    def drop(self, old: Callable[[Row], bool]) -> None:
+        """Forget the rows that are measured anew as a whole."""
+        self.rows = [row for row in _read(self.results) if not old(row)]
+        write_json(self.results, self.rows)
+
     def values(self, name: str, data: str, seed: int) -> PerQuery:
         """Each metric of every query, ``(n_queries,)``.
 

@@ -298,7 +298,7 @@ def test_a_missing_file_a_folder_and_an_empty_name(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"absent.png' does not exist. Check the path"):
         preprocess(tmp_path / "absent.png", GREY)
     for source in (tmp_path, "", "a\0b", "x" * 5000):
-        with pytest.raises(ImageError, match="cannot be read as an image"):
+        with pytest.raises(ImageError, match=r"is not a file|cannot be read"):
             preprocess(source, GREY)
 
 

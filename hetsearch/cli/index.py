@@ -154,8 +154,7 @@ def delete(
     """
     from hetsearch.gallery import delete_items
 
-    listed = keys_from.read_text(encoding="utf-8").splitlines() if keys_from else []
-    wanted = (*keys, *(key for key in listed if key))
+    wanted = (*keys, *(_lines(keys_from) if keys_from else ()))
     if not wanted:
         raise UsageError("no key is given", expected="KEYS, or --keys-from FILE")
     report = delete_items(gallery, wanted, rebuild=rebuild, say=said)
@@ -226,6 +225,16 @@ def _runner(address: str | None, threads: int | None) -> Runner:
     return run_here if address is None else RayRunner(address, threads=threads or 1)
 
 
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        observed = getattr(error, "strerror", None) or "not UTF-8"
+        raise UsageError(f"'{path}' cannot be read", observed=observed, expected="a key in each line") from None
+    # Not splitlines: it also splits at signs that a key may hold.
+    return [line for line in text.split("\n") if line]
+
+
 def _show_update(report: UpdateReport, json: bool) -> int:
     show_failures(report.failures)
     if json:
@@ -246,7 +255,7 @@ def _show_update(report: UpdateReport, json: bool) -> int:
 
 
 def _show_estimate(expected: Estimate, json: bool) -> int:
-    """The plan of a job; 2, as the job itself would give, if the disk has no room for it."""
+    """The plan of a job; 2, as the job itself would give, if disk or memory have no room for it."""
     speed, seconds = expected.images_per_second, expected.seconds
     megabytes = {
         "bytes of shards": expected.shard_bytes, "of the index": expected.index_bytes,
@@ -266,7 +275,7 @@ def _show_estimate(expected: Estimate, json: bool) -> int:
         text += f"\n\n{candidates_text(expected.candidates)}"
     emit(dump_json(expected.as_dict()).rstrip() if json else text)
     if not expected.fits:
-        say("hetsearch: the disk has no room for this job")
+        say(f"hetsearch: the {expected.lacking} has no room for this job")
     return 0 if expected.fits else 2
 
 

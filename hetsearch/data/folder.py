@@ -8,6 +8,7 @@ from collections import deque
 from pathlib import Path
 
 from hetsearch.data.images import ImageSet, PathReader
+from hetsearch.data.texts import texts
 from hetsearch.errors import DataError
 from hetsearch.preprocess import IMAGE_SUFFIXES
 
@@ -36,8 +37,8 @@ def open_folder(folder: Path) -> ImageSet:
             expected=f"files that end in {', '.join(sorted(IMAGE_SUFFIXES))}",
         )
     # One text a class, not one an image.
-    labels = tuple(sys.intern(key.split("/", 1)[0]) for key in keys) if all("/" in key for key in keys) else None
-    names = tuple(keys)
+    labels = texts(sys.intern(key.split("/", 1)[0]) for key in keys) if all("/" in key for key in keys) else None
+    names = texts(keys)
     return ImageSet(str(folder), names, PathReader(names, folder), labels)
 
 

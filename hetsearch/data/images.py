@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hetsearch.data.texts import first_repeated, take
 from hetsearch.errors import DataError, nearest
 from hetsearch.preprocess import ImageLike
 
@@ -19,6 +21,8 @@ COLUMNS = ("labels", "groups", "domains", "splits", "roles")
 @dataclass(frozen=True)
 class ImageSet:
     """Images by position, each with a key that stays the same.
+
+    Columns are tuples, or :class:`hetsearch.data.texts.Texts` where there are many images; read them in order.
 
     Attributes:
         name: ``fashion-mnist:test``, or the path of a folder or manifest.
@@ -36,13 +40,13 @@ class ImageSet:
     """
 
     name: str
-    keys: tuple[str, ...]
+    keys: Sequence[str]
     read: Callable[[int], ImageLike]
-    labels: tuple[str, ...] | None = None
-    groups: tuple[str, ...] | None = None
-    domains: tuple[str, ...] | None = None
-    splits: tuple[str, ...] | None = None
-    roles: tuple[str, ...] | None = None
+    labels: Sequence[str] | None = None
+    groups: Sequence[str] | None = None
+    domains: Sequence[str] | None = None
+    splits: Sequence[str] | None = None
+    roles: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         for column in COLUMNS:
@@ -68,14 +72,11 @@ class ImageSet:
 
     def subset(self, indices: Sequence[int], name: str | None = None) -> ImageSet:
         """The images at ``indices``, in that order, under the same name if no other is given."""
-        chosen = tuple(int(index) for index in indices)
+        chosen = indices if isinstance(indices, range) else array("q", map(int, indices))
         columns = {
-            column: tuple(values[index] for index in chosen)
-            for column in COLUMNS
-            if (values := getattr(self, column)) is not None
+            column: take(values, chosen) for column in COLUMNS if (values := getattr(self, column)) is not None
         }
-        keys = tuple(self.keys[index] for index in chosen)
-        return ImageSet(name or self.name, keys, _Chosen(self.read, chosen), **columns)
+        return ImageSet(name or self.name, take(self.keys, chosen), _Chosen(self.read, chosen), **columns)
 
     def select(self, column: Literal["splits", "roles"], value: str) -> ImageSet:
         """The images whose split or role is ``value``, in order.
@@ -83,14 +84,14 @@ class ImageSet:
         Raises:
             DataError: there is no such column, or no image has this value; the known values are named.
         """
-        values: tuple[str, ...] | None = getattr(self, column)
+        values: Sequence[str] | None = getattr(self, column)
         if values is None:
             raise DataError(
                 f"'{self.name}' has no {column}",
                 expected=f"a column '{column[:-1]}'",
                 hint="Add it to the manifest.",
             )
-        indices = [index for index, held in enumerate(values) if held == value]
+        indices = array("q", (index for index, held in enumerate(values) if held == value))
         if not indices:
             raise DataError(
                 f"no image of '{self.name}' has the {column[:-1]} '{value}'", hint=nearest(value, set(values))
@@ -108,7 +109,7 @@ class PathReader:
     Paths are text where there are many: a ``Path`` takes four times the memory, and under ``root`` they are the keys.
     """
 
-    paths: tuple[Path, ...] | tuple[str, ...]
+    paths: Sequence[Path] | Sequence[str]
     root: Path | None = None
 
     def __call__(self, index: int) -> ImageLike:
@@ -132,17 +133,7 @@ class ArrayReader:
 @dataclass(frozen=True)
 class _Chosen:
     read: Callable[[int], ImageLike]
-    indices: tuple[int, ...]
+    indices: Sequence[int]
 
     def __call__(self, index: int) -> ImageLike:
         return self.read(self.indices[index])
-
-
-def first_repeated(keys: Sequence[str]) -> str | None:
-    """The first key that was there before, or None."""
-    seen: set[str] = set()
-    for key in keys:
-        if key in seen:
-            return key
-        seen.add(key)
-    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,7 +77,7 @@ class Sides:
         return Items(vectors[rows], self.labels[rows], self.keys[rows], groups)
 
 
-def _rows_by_role(name: str, roles: tuple[str, ...]) -> dict[str, NDArray[np.int64]]:
+def _rows_by_role(name: str, roles: Sequence[str]) -> dict[str, NDArray[np.int64]]:
     for role in sorted(set(roles) - set(ROLES)):
         raise DataError(f"'{name}' has an unknown role", observed=f"'{role}'", hint=nearest(role, ROLES))
     rows = {role: np.flatnonzero(np.array(roles, dtype=np.str_) == role) for role in ROLES}

@@ -64,22 +64,34 @@ def embed(
     Raises:
         DataError: no image can be read, or the encoder gives vectors that are not of unit length.
     """
+    title = name or encoder.name
+    return _embed_alike({title: encoder}, images, batch_size=batch_size, progress=progress)[title]
+
+
+def _embed_alike(
+    encoders: Mapping[str, Encoder], images: ImageSet, *, batch_size: int = BATCH, progress: bool
+) -> dict[str, Embedded]:
+    """Embed with encoders that take the same form of a picture: each is read once."""
+    spec = next(iter(encoders.values())).input
     failures: list[Failure] = []
     rows: list[int] = []
-    parts: list[Vectors] = []
-    title = name or encoder.name
+    parts: dict[str, list[Vectors]] = {name: [] for name in encoders}
     silent = None if progress else True  # None: tqdm asks whether stderr is a terminal
-    with tqdm(total=len(images), desc=title, unit="img", file=sys.stderr, disable=silent) as bar:
-        for indices, pixels in iter_pixels(images, encoder.input, batch_size, failures):
-            parts.append(encoder.encode_pixels(pixels))
+    with tqdm(total=len(images), desc=", ".join(encoders), unit="img", file=sys.stderr, disable=silent) as bar:
+        for indices, pixels in iter_pixels(images, spec, batch_size, failures):
+            for name, encoder in encoders.items():
+                parts[name].append(encoder.encode_pixels(pixels))
             rows.extend(indices)
             bar.update(len(indices))
-    if not parts:
+    if not rows:
         reason = failures[0].reason if failures else "it holds none"
         raise DataError(f"no image of '{images.name}' can be read", observed=reason)
-    vectors = np.concatenate(parts)
-    check_vectors(vectors, encoder.dim, what=f"the vectors of '{title}'")
-    return Embedded(vectors, np.asarray(rows, dtype=np.int64), tuple(failures))
+    found = {}
+    for name, encoder in encoders.items():
+        vectors = np.concatenate(parts.pop(name))
+        check_vectors(vectors, encoder.dim, what=f"the vectors of '{name}'")
+        found[name] = Embedded(vectors, np.asarray(rows, dtype=np.int64), tuple(failures))
+    return found
 
 
 def embed_all(
@@ -87,10 +99,16 @@ def embed_all(
 ) -> tuple[dict[str, Vectors], ImageSet, tuple[Failure, ...]]:
     """Embed the images with each encoder, and keep those that every encoder could read.
 
+    A picture is read once for all encoders that take the same form of it.
+
     Returns:
         Vectors by name, rows as in the returned set of images; that set; the images that were left out.
     """
-    found = {name: embed(encoder, images, progress=progress, name=name) for name, encoder in encoders.items()}
+    found: dict[str, Embedded] = {}
+    for spec in dict.fromkeys(encoder.input for encoder in encoders.values()):
+        alike = {name: encoder for name, encoder in encoders.items() if encoder.input == spec}
+        found |= _embed_alike(alike, images, progress=progress)
+    found = {name: found[name] for name in encoders}
     failures = {failure.key: failure for one in found.values() for failure in one.failures}
     if not failures:
         return {name: one.vectors for name, one in found.items()}, images, ()

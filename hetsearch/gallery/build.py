@@ -25,7 +25,7 @@ from hetsearch.gallery.estimate import Estimate, estimate, measure, require_room
 from hetsearch.gallery.folder import exclusive, require_ours, sweep
 from hetsearch.gallery.gallery import open_gallery
 from hetsearch.gallery.generation import settle, write_generation
-from hetsearch.gallery.ids import listing_hash, stable_ids
+from hetsearch.gallery.ids import listing_hash, require_distinct
 from hetsearch.gallery.limits import Limits
 from hetsearch.gallery.manifest import MANIFEST, Manifest, Plan, read_manifest, weights_of, write_manifest
 from hetsearch.gallery.report import BuildReport, folder_bytes
@@ -115,12 +115,13 @@ def build_gallery(
     index = (store, uri, factory, limits)
     job, planned = _job(encoder, _chosen(images, limit), Path(out), index, shard_rows, batch_size, workers)
     _require_least("max_errors", max_errors, 0)
-    if (job.out / CARD).exists():
-        return _done_before(job, begin)
-    stable_ids(job.images.keys)
-    require_ours(job.out)
-    make_folder(job.out)
+    if not (job.out / CARD).exists():
+        require_distinct(job.images.keys)
+        require_ours(job.out)
+        make_folder(job.out)
     with exclusive(job.out):
+        if (job.out / CARD).exists():
+            return _done_before(job, begin)
         job = _resumed(job)
         require_room(_estimate(job, planned))
         job.folder.mkdir(exist_ok=True)
@@ -204,7 +205,7 @@ def _job(
     manifest = Manifest(space=encoder.space, encoder=encoder.name, dim=encoder.dim, images=images.name, plan=plan)
     number = default_workers(images) if workers is None else workers
     job = _Job(encoder, images, out, manifest, *index, number)
-    if (out / CARD).exists():
+    if (out / CARD).exists():  # before what the store may say of other images
         _require_same(job, read_card(out))
     return job, plan_store(out, *index, encoder.dim, len(images))
 
@@ -262,9 +263,9 @@ def _require_same(job: _Job, card: GalleryCard) -> None:
 
 def _done_before(job: _Job, begin: float) -> BuildReport:
     card = read_card(job.out)
+    _require_same(job, card)
     open_gallery(job.out)
-    with exclusive(job.out):
-        settle(job.out)  # a job that was killed at its very end has not led the readers of a database here
+    settle(job.out)  # a job that was killed at its very end has not led the readers of a database here
     if os.path.abspath(card.images) != os.path.abspath(job.images.name):
         warnings.warn(
             f"the gallery '{job.out}' was built from '{card.images}'; '{job.images.name}' has the same keys and is "

@@ -6,21 +6,27 @@ whoever opens the gallery gets the old generation or the new one, never a mixtur
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hetsearch.errors import DamagedArtifact, UsageError
-from hetsearch.files import read_json, write_json
+from hetsearch.files import dump_json, read_json, write_json
 from hetsearch.gallery.choice import Choice
 from hetsearch.gallery.manifest import generation_name
 from hetsearch.preprocess import InputSpec
 
-SCHEMA = 2
+SCHEMA = 3
 CARD = "gallery.json"
 ITEMS = "items.parquet"
 SPACE = "space"  # the column of the items in a gallery of several spaces
+SEAL = "seal"
 EMBEDDINGS = "embeddings"
+
+Result = TypeVar("Result")
 
 
 class Superseded(DamagedArtifact):
@@ -71,7 +77,8 @@ class GalleryCard(BaseModel):
 
 def write_card(folder: Path, card: GalleryCard) -> None:
     """Write ``gallery.json``: from here on the folder is the gallery that the card describes."""
-    write_json(folder / CARD, {"schema": SCHEMA, **card.model_dump(mode="json")})
+    document = {"schema": SCHEMA, **card.model_dump(mode="json")}
+    write_json(folder / CARD, {**document, SEAL: _seal(document)})
 
 
 def read_card(folder: Path) -> GalleryCard:
@@ -88,13 +95,40 @@ def read_card(folder: Path) -> GalleryCard:
             hint="Run the same 'hetsearch index build' again.",
         )
     document = read_json(folder / CARD, what="a gallery", schema=SCHEMA)
+    if document.pop(SEAL, None) != _seal(document):
+        raise DamagedArtifact(
+            f"'{folder / CARD}' was changed after it was written",
+            observed=f"a '{SEAL}' that is not its own",
+            expected="the SHA-256 of all the rest",
+            hint="Restore the file, or make the gallery again.",
+        )
     del document["schema"]
-    for name, what in (("files", "checksum"), ("sizes", "size")):
-        if not document.get(name):
-            raise DamagedArtifact(f"'{folder / CARD}' is damaged", observed=f"no {name}", expected=f"a {what} of files")
     try:
         return GalleryCard.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise DamagedArtifact(f"'{folder / CARD}' is damaged", observed=f"{where}: {first['msg']}") from None
+
+
+def in_one_generation(folder: Path, read: Callable[[GalleryCard], Result]) -> Result:
+    """What ``read`` gives for a gallery's card; read again where a job switched to the next generation meanwhile.
+
+    The job removes the files of the generation before, and what is read of both does not fit together.
+
+    Raises:
+        UsageError: ``folder`` is no gallery.
+        DamagedArtifact: a file of the generation is missing or was changed.
+    """
+    card = read_card(folder)
+    while True:
+        try:
+            return read(card)
+        except (DamagedArtifact, FileNotFoundError):
+            card, before = read_card(folder), card
+            if card == before:
+                raise
+
+
+def _seal(document: dict[str, Any]) -> str:
+    return hashlib.sha256(dump_json(document).encode()).hexdigest()

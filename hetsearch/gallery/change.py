@@ -12,6 +12,7 @@ import numpy as np
 from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import Failure
 from hetsearch.errors import UsageError
+from hetsearch.files import verify_checksums
 from hetsearch.gallery.card import EMBEDDINGS, GalleryCard, read_card
 from hetsearch.gallery.diff import Known
 from hetsearch.gallery.embed import Say, describe, silent
@@ -41,9 +42,16 @@ class Live:
 
     @classmethod
     def read(cls, out: Path) -> Live:
-        """Read a gallery, but for its vectors."""
+        """Read a gallery, but for its vectors.
+
+        Raises:
+            UsageError: there is none.
+            DamagedArtifact: a file of it was changed; index and vectors are looked at when they are needed.
+        """
         card = read_card(out)
         shards = open_shards(out / EMBEDDINGS, card.generation)
+        later = {card.index, *(f"{EMBEDDINGS}/{entry.file}" for entry in shards.manifest.shards)}
+        verify_checksums(out, {name: sha for name, sha in card.files.items() if name not in later})
         return cls(out, card, shards, Known.read(shards))
 
     @property

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hetsearch.errors import SpaceMismatch
-from hetsearch.gallery.card import EMBEDDINGS, read_card
+from hetsearch.gallery.card import EMBEDDINGS, GalleryCard, in_one_generation
 from hetsearch.gallery.shards import open_shards
 from hetsearch.space import Embeddings
 
@@ -23,7 +23,10 @@ def load_embeddings(gallery: Path) -> Embeddings:
         SpaceMismatch: it holds vectors of several spaces, because it is being upgraded.
         DamagedArtifact: a shard is not what its checksum says.
     """
-    card = read_card(gallery)
+    return in_one_generation(gallery, lambda card: _loaded(gallery, card))
+
+
+def _loaded(gallery: Path, card: GalleryCard) -> Embeddings:
     if card.spaces:
         raise SpaceMismatch(
             f"the vectors of '{gallery}' are of several spaces",

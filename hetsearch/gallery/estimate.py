@@ -23,7 +23,7 @@ from hetsearch.runtime.encoder import Encoder
 SAMPLE = 1000  # keys whose length is measured
 PROBE = 64  # images that are embedded to measure the speed
 WARM = 2  # images before those: the first call of an encoder sets it up
-WORKER = 80_000_000  # bytes of a process that decodes
+WORKER = 125_000_000  # bytes of a process that decodes, as scripts/bench_memory.py measures it
 RESERVE = 0.02  # of the bytes: footers, links between files, a file system's own
 
 
@@ -41,6 +41,7 @@ class Estimate:
         item_bytes: the table of items.
         free_bytes: on the disk now.
         memory_bytes: at the worst moment, in all processes.
+        memory_total: that the machine, or this process's control group, has; 0 where the system does not tell.
         images_per_second: measured on a few of the images; None where nothing was measured.
         candidates: where the factory is ``auto``, what it will be chosen among. ``index_bytes`` is the largest that it
             may choose; what the others find, and how fast, is measured once there are vectors.
@@ -55,6 +56,7 @@ class Estimate:
     item_bytes: int
     free_bytes: int
     memory_bytes: int
+    memory_total: int = 0
     images_per_second: float | None = None
     candidates: tuple[Candidate, ...] = ()
 
@@ -72,9 +74,16 @@ class Estimate:
         return self.images * (1 - self.shards_there / max(self.shards, 1)) / self.images_per_second
 
     @property
+    def lacking(self) -> str | None:
+        """What has no room for it: the ``disk`` or the ``memory``; None where it fits."""
+        if self.needed_bytes > self.free_bytes:
+            return "disk"
+        return "memory" if self.memory_total and self.memory_bytes > self.memory_total else None
+
+    @property
     def fits(self) -> bool:
-        """Whether the disk has room for it."""
-        return self.needed_bytes <= self.free_bytes
+        """Whether disk and memory have room for it."""
+        return self.lacking is None
 
     def as_dict(self) -> dict[str, Any]:
         """The estimate as a JSON document."""
@@ -125,16 +134,24 @@ def estimate(
         item_bytes=items * (8 + text),
         free_bytes=shutil.disk_usage(_existing(out)).free,
         memory_bytes=_memory_now() + max(stage + workers * WORKER, index + stage),
+        memory_total=_memory_total(),
     )
 
 
 def require_room(expected: Estimate) -> None:
-    """Refuse a job that the disk has no room for.
+    """Refuse a job that the disk or the memory has no room for.
 
     Raises:
         UsageError: so it is.
     """
-    if not expected.fits:
+    if expected.lacking == "memory":
+        raise UsageError(
+            "the memory of this machine has no room for this job",
+            observed=f"{expected.memory_total / 1e6:,.0f} MB",
+            expected=f"{expected.memory_bytes / 1e6:,.0f} MB, of these the index {expected.index_bytes / 1e6:,.0f}",
+            hint="Choose a --factory whose index is smaller, such as SQ8, or fewer --workers.",
+        )
+    if expected.lacking:
         raise UsageError(
             f"the disk of '{expected.gallery}' has no room for this job",
             observed=f"{expected.free_bytes / 1e6:,.1f} MB free",
@@ -181,6 +198,20 @@ def _text_bytes(images: ImageSet) -> int:
     first = source_path(images, rows[0]) if rows else None
     paths = sum(len(source_path(images, row) or "") + 4 for row in rows) if first else 0
     return -(-(words + paths) // max(len(rows), 1))
+
+
+def _memory_total() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return 0
+    sizes = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
+    total = sizes["MemTotal"] + sizes["SwapTotal"]
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return total
+    return min(total, int(limit)) if limit.isdigit() else total
 
 
 def _existing(path: Path) -> Path:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hetsearch.errors import UsageError
-from hetsearch.gallery.card import CARD, EMBEDDINGS, ITEMS
+from hetsearch.errors import HetsearchError, UsageError
+from hetsearch.gallery.card import CARD, EMBEDDINGS, ITEMS, read_card
 from hetsearch.gallery.faiss_store import INDEX
 from hetsearch.gallery.manifest import MANIFEST
 from hetsearch.gallery.milvus_collections import DATABASE
@@ -26,7 +28,17 @@ def exclusive(folder: Path) -> Iterator[None]:
 
     Raises:
         UsageError: another job holds it.
+        HetsearchError: the system let the job not go on, as on a full disk; the message says what is left.
     """
+    with _locked(folder):
+        try:
+            yield
+        except OSError as error:
+            raise _stopped(folder, error) from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
     try:
         import fcntl
     except ImportError:  # Windows has no such lock
@@ -34,15 +46,31 @@ def exclusive(folder: Path) -> Iterator[None]:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"another job is at work in '{folder}'", hint="Wait until it has ended, or choose another folder."
-            ) from None
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UsageError(
+            f"another job is at work in '{folder}'", hint="Wait until it has ended, or choose another folder."
+        ) from None
+    except OSError as error:  # NFS, for one, locks no folders
+        warnings.warn(
+            f"'{folder}' cannot be locked ({error.strerror}): see to it that no other job works in it", stacklevel=5
+        )
+    try:
         yield
     finally:
         os.close(descriptor)
+
+
+def _stopped(folder: Path, error: OSError) -> HetsearchError:
+    named = f"'{error.filename}': " if error.filename else ""
+    whole = f"The gallery is whole, in generation {read_card(folder).generation}. " if (folder / CARD).exists() else ""
+    cure = "Make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Mend that"
+    return HetsearchError(
+        f"the job in '{folder}' stopped",
+        observed=named + (os.strerror(error.errno) if error.errno else str(error)),
+        hint=f"{whole}{cure}, and the same command goes on from what is there.",
+    )
 
 
 def require_ours(out: Path) -> None:

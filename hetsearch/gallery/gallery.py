@@ -11,7 +11,7 @@ import numpy as np
 
 from hetsearch.errors import DamagedArtifact, DataError, SpaceMismatch, UsageError
 from hetsearch.files import verify_checksums
-from hetsearch.gallery.card import SPACE, GalleryCard, Superseded, read_card
+from hetsearch.gallery.card import SPACE, GalleryCard, Superseded, in_one_generation
 from hetsearch.gallery.hits import Found, Hits, Items
 from hetsearch.gallery.ids import Ids, stable_ids
 from hetsearch.gallery.milvus_collections import open_collection
@@ -170,18 +170,11 @@ def open_gallery(path: str | Path, *, verify: bool = True) -> Gallery:
     if "://" in str(path):
         return _open_address(str(path))
     folder = Path(path)
-    card = read_card(folder)
-    while True:
-        try:
-            return _open(folder, card, verify)
-        except DamagedArtifact:
-            # A job may have switched to the next generation in between, and removed the files of this one.
-            card, before = read_card(folder), card
-            if card == before:
-                raise
+    return in_one_generation(folder, lambda card: open_generation(folder, card, verify=verify))
 
 
-def _open(folder: Path, card: GalleryCard, verify: bool) -> Gallery:
+def open_generation(folder: Path, card: GalleryCard, *, verify: bool) -> Gallery:
+    """Open the generation of a gallery that ``card`` describes; see :func:`open_gallery`."""
     _check_sizes(folder, card)
     if verify:
         # A search reads no shards, and they are by far the largest.

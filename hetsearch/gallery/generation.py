@@ -17,7 +17,7 @@ import numpy as np
 
 from hetsearch.data.pixels import Failure
 from hetsearch.errors import DamagedArtifact
-from hetsearch.files import sha256_of
+from hetsearch.files import sha256_of, verify_checksums
 from hetsearch.gallery.card import CARD, EMBEDDINGS, SPACE, GalleryCard, read_card, write_card
 from hetsearch.gallery.folder import sweep
 from hetsearch.gallery.ids import Ids
@@ -155,8 +155,11 @@ def needed(out: Path) -> frozenset[str]:
 def _write_index(out: Path, card: GalleryCard, shards: ShardSet, change: IndexChange | None) -> str:
     """Write the store, or keep the one there is; its address comes back."""
     kind = store_kind(card.store)
-    if change is not None and change.nothing and (kind.alterable or not change.described):
-        return change.present.index
+    if change is not None:
+        # It gets a new checksum, so it must have the old one. A collection is no file.
+        verify_checksums(out, {name: sha for name, sha in change.present.files.items() if name == change.present.index})
+        if change.nothing and (kind.alterable or not change.described):
+            return change.present.index
     backend = store_backend(out, card)
     if change is None or not kind.alterable:
         return backend.write(card, None, lambda store: _fill(store, shards))
@@ -168,8 +171,14 @@ def _fill(store: LiveStore, shards: ShardSet) -> None:
     step = max(1, -(-shards.manifest.rows // TRAINING_ROWS))
 
     def sample() -> Vectors:
-        # A copy: a view would keep the whole shard.
-        return np.concatenate([np.ascontiguousarray(shard.vectors[::step]) for shard in shards])
+        count = sum(-(-len(shards.live(entry)) // step) for entry in shards.manifest.shards)
+        vectors = np.empty((count, shards.manifest.dim), dtype=np.float32)
+        filled = 0
+        for shard in shards:
+            some = shard.vectors[::step]
+            vectors[filled : filled + len(some)] = some
+            filled += len(some)
+        return vectors
 
     store.train(sample)
     for record in shards.records():

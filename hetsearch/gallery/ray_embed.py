@@ -25,9 +25,9 @@ from uuid import uuid4
 
 from hetsearch.data.images import ImageSet
 from hetsearch.errors import HetsearchError, UsageError, require_extra
-from hetsearch.gallery.decode import source_of
 from hetsearch.gallery.embed import Done, Embedding, Tally
 from hetsearch.gallery.manifest import MANIFEST
+from hetsearch.gallery.pool import source_of
 from hetsearch.gallery.ray_worker import Order, Sent, Worker, versions
 
 ATTEMPTS = 3  # workers that may die at one shard, or in a row at their start

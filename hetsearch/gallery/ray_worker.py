@@ -13,9 +13,10 @@ from pathlib import Path
 import hetsearch
 from hetsearch.data.images import ImageSet
 from hetsearch.errors import DamagedArtifact, ImageError, UsageError
-from hetsearch.gallery.decode import Source, iter_decoded
+from hetsearch.gallery.decode import iter_decoded
 from hetsearch.gallery.embed import Done, encode_shard
 from hetsearch.gallery.manifest import Manifest, weights_of
+from hetsearch.gallery.pool import Source
 from hetsearch.gallery.shards import recover_shard, write_shard
 from hetsearch.preprocess import ImageLike
 from hetsearch.runtime.encoder import Encoder

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from hetsearch.errors import DamagedArtifact
 from hetsearch.files import verify_checksums
-from hetsearch.gallery.card import EMBEDDINGS, SPACE, GalleryCard, read_card
-from hetsearch.gallery.gallery import TIE_MARGIN, Gallery, open_gallery
+from hetsearch.gallery.card import EMBEDDINGS, SPACE, GalleryCard, in_one_generation
+from hetsearch.gallery.gallery import TIE_MARGIN, Gallery, open_generation
 from hetsearch.gallery.generation import require_accepted
 from hetsearch.gallery.shards import ATTRIBUTES, ShardSet, open_shards
 from hetsearch.gallery.store import Rows, store_kind
@@ -67,9 +67,12 @@ def verify_gallery(path: str | Path) -> VerifyReport:
         DamagedArtifact: a file was changed, the parts do not fit together, or an exact index misses vectors.
     """
     folder = Path(path)
-    card = read_card(folder)
+    return in_one_generation(folder, lambda card: _verified(folder, card))
+
+
+def _verified(folder: Path, card: GalleryCard) -> VerifyReport:
     verify_checksums(folder, card.files)
-    gallery = open_gallery(folder, verify=False)
+    gallery = open_generation(folder, card, verify=False)
     shards = open_shards(folder / EMBEDDINGS, card.generation)
     _check_manifest(folder, card, shards)
     if (rows := store_kind(card.store).rows) is not None:

@@ -184,3 +184,10 @@ def test_an_update_of_another_space(bundle: Path, pictures: Path, tmp_path: Path
     other = linear_bundle(tmp_path / "other", space=OTHER_SPACE)
     with pytest.raises(SpaceMismatch, match=f"{OTHER_SPACE}.*{SPACE}"):
         run("update", tmp_path / "g", "--encoder", other, "--images", pictures)
+
+
+def test_a_list_of_keys_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "keys.txt").write_bytes(b"\xff\n")
+    for name, message in (("none.txt", "No such file"), ("keys.txt", "not UTF-8")):
+        with pytest.raises(UsageError, match=f"{name}' cannot be read: observed {message}"):
+            run("delete", tmp_path, "--keys-from", tmp_path / name)

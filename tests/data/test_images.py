@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hetsearch.data.images import ArrayReader, ImageSet, PathReader, first_repeated
+from hetsearch.data import texts
+from hetsearch.data.images import ArrayReader, ImageSet, PathReader
 from hetsearch.errors import DataError
 
 PIXELS = np.arange(4 * 2 * 2, dtype=np.uint8).reshape(4, 2, 2)
@@ -56,9 +57,16 @@ def test_a_key_that_comes_twice_and_a_short_column_are_refused() -> None:
         make(labels=("x",))
 
 
-def test_first_repeated() -> None:
-    assert first_repeated(["a", "b", "b", "a"]) == "b"
-    assert first_repeated([]) is None
+def test_many_images_as_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = ImageSet("few", tuple(f"k{row}" for row in range(50)), PathReader(("p",) * 50), ("a", "b") * 25)
+    monkeypatch.setattr(texts, "FEW", 20)
+    monkeypatch.setattr(texts, "BLOCK", 8)
+    many = few.subset(range(50))
+    assert isinstance(many.keys, texts.Texts)
+    assert (many.keys, many.labels, many.classes, many.read(3)) == (few.keys, few.labels, few.classes, Path("p"))
+    for rows in (range(5, 45), [7, 3, 3 + 40], np.arange(0, 50, 2)):
+        assert many.subset(rows).keys == few.subset(rows).keys == tuple(few.keys[row] for row in rows)
+    assert pickle.loads(pickle.dumps(many)) == many
 
 
 def test_a_set_goes_through_pickle() -> None:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hetsearch.errors import DataError
 from hetsearch.evaluation.run import embed, embed_all
-from hetsearch.preprocess import preprocess
+from hetsearch.preprocess import InputSpec, preprocess
+from hetsearch.runtime import load_encoder
+from tests.support import SPACE, linear_bundle
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 100])
@@ -27,6 +31,20 @@ def test_unreadable_images_are_left_out_for_every_encoder(make_images, query_enc
     assert kept.keys == tuple(f"image {i:03d}" for i in (1, 2, 3, 5, 6, 7, 8, 9))
     for name in encoders:
         np.testing.assert_allclose(vectors[name], whole[name][[1, 2, 3, 5, 6, 7, 8, 9]], atol=1e-6)
+
+
+def test_a_picture_is_read_once_for_encoders_that_take_the_same_form(
+    make_images, query_encoder, gallery_encoder, tmp_path
+):
+    images, reads = make_images(6), []
+    counted = replace(images, read=lambda row: reads.append(row) or images.read(row))
+    large = load_encoder(linear_bundle(tmp_path / "large", space=SPACE, spec=InputSpec(size=40)))
+    forms = {query_encoder.input, gallery_encoder.input}
+    vectors, _, _ = embed_all({"q": query_encoder, "large": large, "g": gallery_encoder}, counted)
+    assert list(vectors) == ["q", "large", "g"]
+    assert len(reads) == 6 * (1 + len(forms))
+    for name, encoder in (("q", query_encoder), ("large", large), ("g", gallery_encoder)):
+        np.testing.assert_allclose(vectors[name], embed(encoder, images).vectors, atol=1e-6)
 
 
 def test_no_readable_image_is_an_error(make_images, query_encoder):

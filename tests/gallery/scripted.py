@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from hetsearch.preprocess import InputSpec, Pixels
+from hetsearch.files import sha256_of
+from hetsearch.gallery.card import read_card, write_card
+from hetsearch.preprocess import Pixels
 from hetsearch.runtime import OnnxEncoder
-from hetsearch.space import Embeddings, Vectors
+from hetsearch.space import Vectors
 
 
 @dataclass
@@ -24,24 +29,8 @@ class Scripted:
     images: int = 0
     name: str = "scripted"
 
-    @property
-    def folder(self) -> Path:
-        return self.inner.folder
-
-    @property
-    def space(self) -> str:
-        return self.inner.space
-
-    @property
-    def dim(self) -> int:
-        return self.inner.dim
-
-    @property
-    def input(self) -> InputSpec:
-        return self.inner.input
-
-    def encode(self, images: object, keys: object = None) -> Embeddings:
-        raise AssertionError("a job reads its images itself")
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
 
     def encode_pixels(self, pixels: Pixels) -> Vectors:
         self.calls += 1
@@ -60,3 +49,40 @@ class Deadly:
 
     def __reduce__(self) -> tuple[object, ...]:
         return os._exit, (9,)
+
+
+@dataclass(frozen=True)
+class DeadlyOnce:
+    """It ends the first process that receives it, as where there is no memory for a moment; then it is a picture."""
+
+    flag: Path
+    picture: object
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _survive_or_not, (self.flag, self.picture)
+
+
+def _survive_or_not(flag: Path, picture: object) -> object:
+    if not flag.exists():
+        flag.touch()
+        os._exit(9)
+    return picture
+
+
+@contextmanager
+def file_limit(size: int) -> Iterator[None]:
+    """No file can grow beyond so many bytes, as on a disk that is full: the system refuses the write."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def reseal(folder: Path) -> None:
+    """Write the present checksums into gallery.json, as a job would that had written the present files."""
+    card = read_card(folder)
+    files = {name: sha256_of(folder / name) for name in card.files}
+    sizes = {name: (folder / name).stat().st_size for name in card.sizes}
+    write_card(folder, card.model_copy(update={"files": files, "sizes": sizes}))

@@ -178,7 +178,7 @@ def test_items_that_are_not_listed_keep_their_vectors(pair: Pair, sixty: ImageSe
 def test_another_network_of_the_space_is_named(
     pair: Pair, sixty: ImageSet, gallery: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Scripted, "folder", None)
+    monkeypatch.setattr(Scripted, "folder", None, raising=False)
     with pytest.warns(UserWarning, match="'scripted' is another network of the same space"):
         backfill_gallery(gallery, Scripted(pair.new), sixty, limit=1, progress=False)
 

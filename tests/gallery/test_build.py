@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +16,12 @@ from PIL import Image
 from hetsearch.data.images import ImageSet
 from hetsearch.data.sources import open_source
 from hetsearch.errors import DamagedArtifact, DataError, HetsearchError, ImageError, SpaceMismatch, UsageError
-from hetsearch.gallery import build_gallery, generation, open_gallery, verify_gallery
+from hetsearch.gallery import build, build_gallery, delete_items, generation, open_gallery, verify_gallery
 from hetsearch.gallery.folder import exclusive
 from hetsearch.gallery.manifest import read_manifest
 from hetsearch.preprocess import InputSpec
 from hetsearch.runtime import OnnxEncoder, load_encoder
-from tests.gallery.scripted import Deadly, Scripted, snapshot
+from tests.gallery.scripted import DeadlyOnce, Scripted, snapshot
 from tests.support import OTHER_SPACE, SPACE, linear_bundle
 
 
@@ -50,7 +52,7 @@ def test_the_folder_of_the_contract(built: Path) -> None:
     ]
     card = json.loads((built / "gallery.json").read_text())
     expected = {
-        "schema": 2, "store": "faiss", "factory": "Flat", "count": 300, "generation": 1, "index": "index.faiss"
+        "schema": 3, "store": "faiss", "factory": "Flat", "count": 300, "generation": 1, "index": "index.faiss"
     }
     assert {name: card[name] for name in expected} == expected
     assert (card["space"], card["dim"]) == (SPACE, 16)
@@ -299,7 +301,8 @@ def test_an_unfinished_gallery_of_something_else(
 
 def test_a_job_whose_worker_died_goes_on(encoder: OnnxEncoder, fashion_folder: Path, tmp_path: Path) -> None:
     images = open_source(str(fashion_folder))
-    bad = ImageSet(images.name, images.keys, lambda row: Deadly() if row == 150 else images.read(row), images.labels)
+    once = DeadlyOnce(tmp_path / "flag", images.read(150))
+    bad = ImageSet(images.name, images.keys, lambda row: once if row == 150 else images.read(row), images.labels)
     with pytest.raises(HetsearchError, match=r"a worker process died while it read images.*same command goes on"):
         build_gallery(encoder, bad, tmp_path / "g", shard_rows=50, batch_size=10, workers=1, progress=False)
     there = len(list((tmp_path / "g" / "embeddings").glob("shard-*")))
@@ -314,6 +317,25 @@ def test_two_jobs_in_one_folder(encoder: OnnxEncoder, images: ImageSet, tmp_path
     with exclusive(tmp_path), pytest.raises(UsageError, match="another job is at work"):
         build_gallery(encoder, images, tmp_path, progress=False)
     assert build_gallery(encoder, images, tmp_path, limit=5, progress=False).rows == 5
+
+
+def test_a_job_that_ends_while_another_begins(
+    encoder: OnnxEncoder, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "g"
+
+    @contextmanager
+    def late(folder: Path) -> Iterator[None]:
+        monkeypatch.undo()
+        build_gallery(encoder, images, out, progress=False)
+        delete_items(out, images.keys[:1])
+        with exclusive(folder):
+            yield
+
+    monkeypatch.setattr(build, "exclusive", late)
+    with pytest.raises(UsageError, match="is the gallery of other images"):
+        build_gallery(encoder, images, out, progress=False)
+    assert len(open_gallery(out)) == 299
 
 
 def test_a_folder_of_something_else_is_left_alone(

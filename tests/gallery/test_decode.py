@@ -11,11 +11,10 @@ from PIL import Image
 
 from hetsearch.data.images import ArrayReader, ImageSet, PathReader
 from hetsearch.data.sources import open_source
-from hetsearch.errors import HetsearchError, ImageError
+from hetsearch.errors import ImageError
 from hetsearch.gallery import decode
 from hetsearch.gallery.decode import content_of, default_workers, iter_contents, iter_decoded
 from hetsearch.preprocess import InputSpec, preprocess
-from tests.gallery.scripted import Deadly
 
 SPEC = InputSpec()
 
@@ -55,20 +54,6 @@ def test_in_processes_as_in_this_one(pictures: ImageSet) -> None:
     assert all(all(known) for _, _, known in hashes)
 
 
-def test_a_worker_that_dies_is_named_and_nothing_hangs(pictures: ImageSet) -> None:
-    paths = [pictures.read(row) for row in range(11)]
-    paths[6] = Deadly()
-    images = ImageSet("spoiled", pictures.keys, lambda row: paths[row])
-    got = []
-    message = r"a worker process died.*among the \d+ images '.*' to '.*'.*goes on from there"
-    with pytest.raises(HetsearchError, match=message) as told:
-        got.extend(iter_decoded(images, SPEC, stretches(images, 2), 1))
-    assert [batch.rows for batch in got] == [range(2), range(2, 4), range(4, 6)][: len(got)]
-    first = images.keys.index(str(told.value.observed).split("'")[1])
-    last = images.keys.index(str(told.value.observed).split("'")[3])
-    assert first <= 6 <= last
-
-
 def test_images_that_cannot_even_be_asked_for(pictures: ImageSet) -> None:
     def read(row: int) -> object:
         if row == 1:
@@ -95,8 +80,11 @@ def test_the_hash_is_that_of_the_file(tmp_path: Path) -> None:
     assert content_of(image) == content_of(image.copy()) != content_of(image.convert("RGB"))
     with pytest.raises(ImageError, match="does not exist"):
         content_of(tmp_path / "b.png")
-    with pytest.raises(ImageError, match="cannot be read"):
+    with pytest.raises(ImageError, match="is not a file: observed a folder"):
         content_of(tmp_path)
+    os.mkfifo(tmp_path / "c.png")
+    with pytest.raises(ImageError, match="is not a file: observed a pipe"):  # and does not wait for a writer
+        content_of(tmp_path / "c.png")
 
 
 def test_workers_by_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,9 @@ from hetsearch.data.images import ImageSet
 from hetsearch.data.sources import open_source
 from hetsearch.errors import DataError, SpaceMismatch, UsageError
 from hetsearch.gallery import build_gallery, plan_gallery
+from hetsearch.gallery import estimate as module
 from hetsearch.runtime import OnnxEncoder, load_encoder
+from tests.gallery.scripted import Scripted
 from tests.support import OTHER_SPACE, linear_bundle
 
 
@@ -83,3 +85,20 @@ def test_a_disk_without_room(
         build_gallery(encoder, images, out, progress=False)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=needed))
     assert build_gallery(encoder, images, out, progress=False).rows == 300
+
+
+def test_a_machine_without_memory(
+    encoder: OnnxEncoder, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "g"
+    expected = plan_gallery(encoder, images, out)
+    assert expected.fits
+    assert expected.memory_total > expected.memory_bytes  # of the machine that runs this
+    monkeypatch.setattr(module, "_memory_total", lambda: expected.memory_bytes // 2)
+    assert plan_gallery(encoder, images, out).lacking == "memory"
+    scripted = Scripted(encoder)
+    with pytest.raises(UsageError, match=r"the memory of this machine has no room.*MB, of these the index"):
+        build_gallery(scripted, images, out, progress=False)
+    assert scripted.calls == 0
+    monkeypatch.setattr(module, "_memory_total", lambda: 0)  # a system that does not tell
+    assert plan_gallery(encoder, images, out).fits

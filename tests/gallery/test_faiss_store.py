@@ -8,8 +8,9 @@ import faiss
 import numpy as np
 import pytest
 
-from hetsearch.errors import DamagedArtifact, DataError, HetsearchError, MissingExtra, UsageError
+from hetsearch.errors import DamagedArtifact, DataError, MissingExtra, UsageError
 from hetsearch.gallery.faiss_store import FaissStore, _wishes
+from tests.gallery.scripted import file_limit
 
 
 def unit(count: int, dim: int = 16, seed: int = 0) -> np.ndarray:
@@ -255,8 +256,17 @@ def test_the_size_is_known_before(factory: str, tmp_path: Path) -> None:
 def test_a_disk_that_takes_nothing(tmp_path: Path) -> None:
     store = filled("Flat", unit(5), IDS[:5])
     (tmp_path / "file").touch()
-    with pytest.raises((HetsearchError, OSError)):
+    with pytest.raises(OSError, match="file"):
         store.save(tmp_path / "file" / "index.faiss")
+
+
+@pytest.mark.parametrize("less", [1, 4097])
+def test_a_disk_that_does_not_take_the_last_bytes(tmp_path: Path, less: int) -> None:
+    store = filled("Flat", unit(400), IDS)
+    store.save(tmp_path / "whole.faiss")
+    with file_limit((tmp_path / "whole.faiss").stat().st_size - less), pytest.raises(OSError, match=r"index\.faiss"):
+        store.save(tmp_path / "index.faiss")
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.faiss"]
 
 
 @pytest.mark.parametrize("factory", ["Flat", "SQ8", "HNSW8", "IVF4,Flat", "PCA8,Flat"])

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
 
-from hetsearch.errors import UsageError
+from hetsearch.errors import HetsearchError, UsageError
 from hetsearch.gallery.folder import exclusive, require_ours, sweep
 
 OURS = (
@@ -54,6 +57,25 @@ def test_nothing_or_a_file(tmp_path: Path) -> None:
         require_ours(tmp_path / "file")
     with pytest.raises(UsageError, match="observed 'embeddings'"):
         require_ours(tmp_path / "g")
+
+
+def test_what_the_system_refuses_is_said_in_our_words(tmp_path: Path) -> None:
+    for number, word in ((errno.ENOSPC, "Make room"), (errno.EIO, "Mend that")):
+        message = f"the job in .* stopped: observed 'x': .*{word}, and the same command"
+        with pytest.raises(HetsearchError, match=message) as caught, exclusive(tmp_path):
+            raise OSError(number, os.strerror(number), "x")
+        assert caught.value.exit_code == 1
+    with exclusive(tmp_path):
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.warns(UserWarning, match="cannot be locked"), exclusive(tmp_path):
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_one_job_at_a_time(tmp_path: Path) -> None:

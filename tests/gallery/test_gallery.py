@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,24 +9,15 @@ import pytest
 
 from hetsearch.data.images import ImageSet
 from hetsearch.errors import DamagedArtifact, DataError, SpaceMismatch, UsageError
-from hetsearch.files import sha256_of
 from hetsearch.gallery import Hit, build_gallery, open_gallery, verify_gallery
 from hetsearch.gallery import gallery as module
 from hetsearch.gallery.ids import stable_ids
 from hetsearch.runtime import OnnxEncoder
 from hetsearch.space import Embeddings
+from tests.gallery.scripted import reseal
 from tests.support import OTHER_SPACE, SPACE
 
 Fashion = tuple[np.ndarray, np.ndarray]
-
-
-def reseal(folder: Path) -> None:
-    """Write the present checksums into gallery.json, as someone who edits a file by hand would."""
-    path = folder / "gallery.json"
-    document = json.loads(path.read_text())
-    document["files"] = {name: sha256_of(folder / name) for name in document["files"]}
-    document["sizes"] = {name: (folder / name).stat().st_size for name in document["sizes"]}
-    path.write_text(json.dumps(document))
 
 
 def brute_force(query: np.ndarray, vectors: np.ndarray, keys: tuple[str, ...], k: int) -> list[list[str]]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import doctest
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from hetsearch.errors import DataError
 from hetsearch.gallery import ids
-from hetsearch.gallery.ids import IdSet, listing_hash, stable_id, stable_ids
+from hetsearch.gallery.ids import IdSet, listing_hash, require_distinct, stable_id, stable_ids
 
 
 @settings(max_examples=30, deadline=None)
@@ -44,16 +45,21 @@ def test_ids_do_not_depend_on_the_order(keys: list[str], random: object) -> None
     assert stable_ids(keys).dtype == np.int64
 
 
-def test_a_key_that_comes_twice_is_named() -> None:
+@pytest.mark.parametrize("check", [stable_ids, require_distinct])
+def test_a_key_that_comes_twice_is_named(check: Callable[[list[str]], object]) -> None:
+    check(["a", "b", "c"])
     # Equal but not the same object, as keys from a file are.
     with pytest.raises(DataError, match="a key comes twice: observed 'b'"):
-        stable_ids(["a", "b", "c", "".join(["b"]), "a"])
+        check(["a", "b", "c", "".join(["b"]), "a"])
 
 
-def test_two_keys_with_one_id_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("check", [stable_ids, require_distinct])
+def test_two_keys_with_one_id_are_refused(
+    monkeypatch: pytest.MonkeyPatch, check: Callable[[list[str]], object]
+) -> None:
     monkeypatch.setattr(ids, "stable_id", lambda key: len(key))
     with pytest.raises(DataError, match="two keys have the same id: observed 'aa' and 'bb'"):
-        stable_ids(["aa", "b", "bb"])
+        check(["aa", "b", "bb"])
 
 
 def test_the_listing_knows_keys_and_order() -> None:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -10,16 +8,13 @@ import pytest
 
 from tests.support import SPACE, linear_bundle
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "kill_jobs.py"
-
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("kill_jobs", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "kill_jobs", module)  # its dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+    import kill_jobs
+
+    return kill_jobs
 
 
 @pytest.mark.filterwarnings("ignore:the index is trained with")

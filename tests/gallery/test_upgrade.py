@@ -25,12 +25,12 @@ from hetsearch.gallery import (
     verify_gallery,
 )
 from hetsearch.gallery import generation as switch
+from hetsearch.gallery.card import read_card, write_card
 from hetsearch.gallery.embeddings import load_embeddings
 from hetsearch.gallery.shards import open_shards
 from hetsearch.runtime import load_encoder
 from hetsearch.space import EmbeddingSpace
-from tests.gallery.scripted import Scripted, snapshot
-from tests.gallery.test_verify import reseal
+from tests.gallery.scripted import Scripted, reseal, snapshot
 from tests.pair import BETTER, RECORD, Pair
 from tests.support import OTHER_SPACE, SPACE, linear_bundle
 
@@ -348,10 +348,9 @@ def test_a_space_that_nobody_declared_is_damage(pair: Pair, sixty: ImageSet, gal
     with pytest.raises(DamagedArtifact, match=f"does not accept: observed {THIRD_SPACE}"):
         fill(gallery, pair, sixty)
     # In the card, against the items.
-    path = whole / "gallery.json"
-    document = json.loads(path.read_text())
+    card = read_card(whole)
     for spaces in ({}, {OTHER_SPACE: 60}, {OTHER_SPACE: 30, THIRD_SPACE: 30}, {OTHER_SPACE: 29, SPACE: 31}):
-        path.write_text(json.dumps({**document, "spaces": spaces}))
+        write_card(whole, card.model_copy(update={"spaces": spaces}))
         with pytest.raises(DamagedArtifact, match="not of the spaces that its card accepts"):
             open_gallery(whole)
 

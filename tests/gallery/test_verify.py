@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,20 +10,13 @@ import pytest
 
 from hetsearch.data.images import ImageSet
 from hetsearch.errors import DamagedArtifact, UsageError
-from hetsearch.files import sha256_of
-from hetsearch.gallery import build_gallery, verify_gallery
+from hetsearch.gallery import build_gallery, delete_items, update_gallery, verify_gallery
+from hetsearch.gallery import verify as module
 from hetsearch.gallery.faiss_store import FaissStore
 from hetsearch.gallery.ids import stable_ids
 from hetsearch.runtime import OnnxEncoder
+from tests.gallery.scripted import reseal
 from tests.support import OTHER_SPACE, SPACE
-
-
-def reseal(folder: Path) -> None:
-    path = folder / "gallery.json"
-    document = json.loads(path.read_text())
-    document["files"] = {name: sha256_of(folder / name) for name in document["files"]}
-    document["sizes"] = {name: (folder / name).stat().st_size for name in document["sizes"]}
-    path.write_text(json.dumps(document))
 
 
 def test_a_whole_gallery(built: Path) -> None:
@@ -32,19 +27,62 @@ def test_a_whole_gallery(built: Path) -> None:
     assert json.loads(json.dumps(report.as_dict()))["recall"] == 1.0
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "index.faiss", "items.parquet", "embeddings/shard-00001.parquet", "embeddings/manifest.json",
-        "embeddings/failures.parquet",
-    ],
-)
-def test_a_changed_byte_anywhere(copy: Path, name: str) -> None:
-    payload = bytearray((copy / name).read_bytes())
-    payload[len(payload) // 2] ^= 1
-    (copy / name).write_bytes(payload)
-    with pytest.raises(DamagedArtifact, match=f"{name}' was changed"):
-        verify_gallery(copy)
+def test_a_changed_byte_in_any_file(encoder: OnnxEncoder, images: ImageSet, copy: Path) -> None:
+    listed = images.subset(range(20, 300))
+    keys, labels = (*listed.keys, "bad"), (*listed.labels, "a")
+    broken = ImageSet("more", keys, lambda row: b"" if row == 280 else listed.read(row), labels)
+    update_gallery(copy, encoder, broken, progress=False)  # so that there are failures, tombstones and a generation
+    rng = np.random.default_rng(0)
+    files = sorted(path for path in copy.rglob("*") if path.is_file())
+    assert len(files) == 9
+    for path in files:
+        payload = path.read_bytes()
+        for place in (0, len(payload) // 2, len(payload) - 2, *rng.integers(len(payload), size=3)):
+            changed = bytearray(payload)
+            changed[place] ^= 1 << int(rng.integers(8))
+            path.write_bytes(changed)
+            with pytest.raises(DamagedArtifact, match=re.escape(f"{path.relative_to(copy)}'")):
+                verify_gallery(copy)
+        path.write_bytes(payload)
+    assert verify_gallery(copy).rows == 280
+
+
+@pytest.mark.parametrize("job", ["update", "describe", "delete"])
+def test_no_job_gives_a_new_checksum_to_what_was_changed(
+    encoder: OnnxEncoder, images: ImageSet, copy: Path, job: str
+) -> None:
+    jobs = {
+        "update": lambda: update_gallery(copy, encoder, images.subset(range(250)), progress=False),
+        "describe": lambda: update_gallery(copy, encoder, replace(images, labels=("another",) * 300), progress=False),
+        "delete": lambda: delete_items(copy, images.keys[:1]),
+    }
+    names = ["index.faiss", "embeddings/manifest.json", "embeddings/failures.parquet"]
+    for name in names:
+        payload = bytearray((copy / name).read_bytes())
+        payload[-20] ^= 1
+        (copy / name).write_bytes(payload)
+        with pytest.raises(DamagedArtifact, match=f"{name}'"):
+            jobs[job]()
+        with pytest.raises(DamagedArtifact, match=f"{name}'"):
+            verify_gallery(copy)
+        payload[-20] ^= 1
+        (copy / name).write_bytes(payload)
+
+
+def test_a_switch_in_the_middle_is_no_damage(
+    encoder: OnnxEncoder, images: ImageSet, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recalls, calls = module._recalls, []
+
+    def late(*arguments: object) -> tuple[float, float]:
+        calls.append(1)
+        if len(calls) == 1:
+            update_gallery(copy, encoder, images.subset(range(100)), progress=False)
+        return recalls(*arguments)
+
+    monkeypatch.setattr(module, "_recalls", late)
+    assert verify_gallery(copy).rows == 100
+    assert len(calls) == 2
 
 
 def test_a_lost_shard(copy: Path) -> None:

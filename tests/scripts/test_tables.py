@@ -62,6 +62,14 @@ def test_two_processes_do_not_lose_each_others_rows(tables: ModuleType, tmp_path
     assert [row["name"] for row in open_table(tables, tmp_path).rows] == ["a", "b"]
 
 
+def test_rows_that_are_measured_anew_are_dropped(tables: ModuleType, tmp_path: Path) -> None:
+    table = open_table(tables, tmp_path)
+    for name in ("a", "b"):
+        table.note(name, DATA, 0)
+    open_table(tables, tmp_path).drop(lambda row: row["name"] == "a")
+    assert [row["name"] for row in open_table(tables, tmp_path).rows] == ["b"]
+
+
 def test_comparisons_outlive_the_values_and_go_with_their_row(tables: ModuleType, tmp_path: Path) -> None:
     table = open_table(tables, tmp_path)
     table.add("a", DATA, 0, scores(0, lift=0.1))
