@@ -92,6 +92,10 @@ class DamagedArtifact(HetsearchError):
     """A file is not what its checksum, its schema or a guard says it must be."""
 
 
+class ServiceError(HetsearchError):
+    """A service does not answer, is busy, or answers what it should not. Asking again may help."""
+
+
 class MissingExtra(HetsearchError):
     """An optional dependency is not installed."""
 

@@ -116,15 +116,10 @@ class Engine:
 
     async def start(self) -> None:
         """Begin in the running event loop, and answer once for nobody: the first call of a network is the slowest."""
+        await asyncio.to_thread(self._warm_up)
         self._embedder.start()
         self._searcher.start()
-        spec = self.encoder.input
-        blank = np.full((spec.channels, spec.size, spec.size), spec.background, dtype=np.uint8)
-        await asyncio.gather(*(self._embedder.ask(blank) for _ in range(self.settings.max_batch)))
-        await self._embedder.ask(blank)
         if self.collection is not None:
-            axis = np.eye(1, self.encoder.dim, dtype=np.float32)[0]
-            await self._searcher.ask(Question(axis, 1, ()))
             self._watch = asyncio.get_running_loop().create_task(self._follow(self.collection))
         self._warm = True
 
@@ -172,6 +167,14 @@ class Engine:
     async def in_pool(self, work: Callable[[], T]) -> T:
         """Anything else that reads a picture, in the threads that decode."""
         return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
+
+    def _warm_up(self) -> None:
+        spec = self.encoder.input
+        blank = np.full((spec.channels, spec.size, spec.size), spec.background, dtype=np.uint8)
+        for count in (1, self.settings.max_batch):
+            self._embed([blank] * count)
+        if self.collection is not None:
+            self._search([Question(np.eye(1, self.encoder.dim, dtype=np.float32)[0], 1, ())])
 
     def _decode(self, picture: str | bytes) -> Pixels:
         with self.metrics.decode_seconds.time():
