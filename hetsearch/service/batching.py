@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -88,7 +88,7 @@ class Batcher(Generic[T, R]):
         self._task = asyncio.get_running_loop().create_task(self._work())
 
     async def stop(self) -> None:
-        """End. What still waits is cancelled; the server stops only when every request is answered."""
+        """End, once every request is answered: what still waits will not be."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -119,8 +119,11 @@ class Batcher(Generic[T, R]):
 
     async def _take(self) -> list[_Job[T, R]]:
         jobs = [await self._queue.get()]
-        if self._wait and self._queue.qsize() + 1 < self._most:
-            await asyncio.sleep(self._wait)
+        if self._wait:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._wait):
+                    while len(jobs) < self._most:
+                        jobs.append(await self._queue.get())
         jobs = [job for job in jobs if not job.answer.done()]
         while len(jobs) < self._most and not self._queue.empty():
             job = self._queue.get_nowait()

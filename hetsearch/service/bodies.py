@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from hetsearch.service.errors import Refusal, refusal_of_validation
+from hetsearch.service.forms import read_form
 
 JSON, FORM = "application/json", "multipart/form-data"
 AT_ONCE = 65_536  # bytes that may be parsed in the event loop without anybody noticing
-FIELDS = 16  # of a form that are no files
+MOST_PARTS = 1024  # of a form; how many may be files is the service's setting
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -78,35 +76,11 @@ async def _validated(kind: type[M], body: bytes) -> M:
 
 async def _form(request: Request, max_images: int) -> tuple[dict[str, Any], list[bytes]]:
     """The fields of a form, and its files in their order."""
-    body = await request.body()
-    parser = MultiPartParser(request.headers, _pieces(body), max_files=max_images + 1, max_fields=FIELDS)
-    parser.spool_max_size = len(body) + 1  # nothing of it is ever written to disk
-    try:
-        form = await parser.parse()
-    except (MultiPartException, KeyError, UnicodeDecodeError, ValueError) as error:
-        reason = getattr(error, "message", "no valid multipart form")
-        too_many = reason.startswith("Too many files")
-        if too_many:
-            raise too_many_pictures(max_images) from None
-        raise Refusal(400, "malformed_body", f"the form cannot be read: {reason[:200]}") from None
-    fields: dict[str, Any] = {}
-    files = []
-    for name, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            files.append(await value.read())
-        else:
-            fields[name] = _json(value) if value.startswith(("{", "[")) else value
-    await form.close()
+    parts = await read_form(request.headers["content-type"], await request.body(), most=MOST_PARTS)
+    files = [bytes(part.content) for part in parts if part.is_file]
     if len(files) > max_images:
         raise too_many_pictures(max_images)
-    return fields, files
-
-
-async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:
-    for start in range(0, len(body), AT_ONCE):
-        yield body[start : start + AT_ONCE]
-        await asyncio.sleep(0)  # others have their turn
-    yield b""
+    return {part.name: _value(part.content) for part in parts if not part.is_file}, files
 
 
 def too_many_pictures(max_images: int) -> Refusal:
@@ -114,7 +88,11 @@ def too_many_pictures(max_images: int) -> Refusal:
     return Refusal(413, "batch_too_large", f"there are too many pictures: expected at most {max_images}", "Send fewer.")
 
 
-def _json(text: str) -> Any:
+def _value(content: bytearray) -> Any:
+    """A field as text; what looks like a list or an object, as JSON."""
+    text = content.decode(errors="replace")
+    if not text.startswith(("{", "[")):
+        return text
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

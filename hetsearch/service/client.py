@@ -40,7 +40,7 @@ KINDS: dict[str, type[HetsearchError]] = {
 }
 
 R = TypeVar("R")
-Images: TypeAlias = ImageLike | Sequence[ImageLike]
+Images: TypeAlias = "ImageLike | Sequence[ImageLike]"
 # What is to be sent is yielded, what came is sent in: so one text serves the client that waits and the one that awaits.
 Steps: TypeAlias = Generator[dict[str, Any], httpx.Response, R]
 

@@ -146,7 +146,8 @@ class Guard:
                         return b"".join(pieces)
         except TimeoutError:
             seconds = self._settings.body_seconds
-            raise Refusal(408, "body_too_slow", f"the body did not arrive within {seconds:g} s") from None
+            late = f"the body did not arrive within {seconds:g} s"
+            raise Refusal(408, "body_too_slow", late, headers={"Connection": "close"}) from None
 
 
 def _too_large(most: int) -> Refusal:
