@@ -49,15 +49,33 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def body_of(kind: type[BaseModel], *, pictures: str | None = None) -> dict[str, Any]:
     """A body for the OpenAPI document: JSON, and with ``pictures`` a form too, whose files go into that field."""
-    schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
+    whole = kind.model_json_schema()
+    schema = _inlined(whole, whole.get("$defs", {}))
     examples = schema.pop("examples", [])
     content: dict[str, Any] = {JSON: {"schema": schema}}
     if examples:
         content[JSON]["examples"] = {f"example {place}": {"value": one} for place, one in enumerate(examples, 1)}
     if pictures is not None:
-        fields = {name: field for name, field in schema["properties"].items() if name != pictures}
-        file = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "Files."}
+        fields = {name: _in_a_form(field) for name, field in schema["properties"].items() if name != pictures}
+        file = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
         form = {"type": "object", "properties": {pictures: file, **fields}, "required": [pictures]}
         content[FORM] = {"schema": form}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def _inlined(node: Any, definitions: Mapping[str, Any]) -> Any:
+    """A schema with its definitions in their places: a body has no components of its own."""
+    if isinstance(node, list):
+        return [_inlined(one, definitions) for one in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        return _inlined(definitions[node["$ref"].rpartition("/")[2]], definitions)
+    return {name: _inlined(one, definitions) for name, one in node.items() if name != "$defs"}
+
+
+def _in_a_form(field: dict[str, Any]) -> dict[str, Any]:
+    """A field of a form is there or not; it is never null."""
+    kinds = [kind for kind in field.get("anyOf", []) if kind.get("type") != "null"]
+    rest = {name: value for name, value in field.items() if name not in ("anyOf", "default")}
+    return {**rest, **kinds[0]} if kinds else field

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -71,9 +72,14 @@ def test_refusals(service: Service, body: dict, expected: tuple[int, str]) -> No
 
 
 def test_a_url_is_named_as_what_it_is_and_never_fetched(service: Service) -> None:
-    answer = service.http.post("/v1/embeddings", json={"input": f"{service.url}/health"})
-    assert "URLs are never fetched" in answer.json()["error"]["message"]
-    assert 'route="/health"' not in service.http.get("/metrics").text
+    with socket.create_server(("127.0.0.1", 0)) as bait:
+        bait.setblocking(False)
+        url = f"http://127.0.0.1:{bait.getsockname()[1]}/shirt.png"
+        for path, body in (("/v1/embeddings", {"input": url}), ("/v1/search", {"image": url})):
+            answer = service.http.post(path, json=body)
+            assert "URLs are never fetched" in answer.json()["error"]["message"]
+        with pytest.raises(BlockingIOError):  # nobody has called
+            bait.accept()
 
 
 def test_too_many_files_in_a_form(service: Service, pictures: list[Path]) -> None:
