@@ -60,6 +60,7 @@ def create_app(settings: Settings, api_key: str | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # its page would come from a content network; ours is in the package
         redoc_url=None,
+        redirect_slashes=False,
         middleware=[
             Middleware(Observe, engine=engine, routes=routes | {"/", "/docs", "/openapi.json"}),
             Middleware(Guard, engine=engine, api_key=api_key),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import warnings
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
-LOGGERS = ("hetsearch", "uvicorn")
 _OURS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 # Of the request at work, in whatever it logs.
@@ -34,12 +34,11 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(level: str) -> None:
-    """Send what the service and its server log to stderr as JSON."""
+    """Send everything that is logged or warned of in this process to stderr as JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
-    for name in LOGGERS:
-        logger = logging.getLogger(name)
-        logger.handlers = [handler]
-        logger.propagate = False
-        logger.setLevel(level.upper())
-    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLogger("uvicorn").level))
+    logging.getLogger().handlers = [handler]
+    logging.captureWarnings(True)
+    warnings.filterwarnings("ignore", module="PIL")  # of damaged pictures; Python remembers each text for ever
+    logging.getLogger("hetsearch").setLevel(level.upper())
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every damaged form

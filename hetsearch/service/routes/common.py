@@ -47,8 +47,14 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "description": _REFUSALS[status]} for status in chosen}
 
 
-def body_of(kind: type[BaseModel], *, pictures: str | None = None) -> dict[str, Any]:
-    """A body for the OpenAPI document: JSON, and with ``pictures`` a form too, whose files go into that field."""
+def body_of(kind: type[BaseModel], *, pictures: str | None = None, most: int | None = None) -> dict[str, Any]:
+    """A body for the OpenAPI document.
+
+    Args:
+        kind: its model, for JSON.
+        pictures: with it a form too, whose files go into this field.
+        most: how many files; None is the service's setting.
+    """
     whole = kind.model_json_schema()
     schema = _inlined(whole, whole.get("$defs", {}))
     examples = schema.pop("examples", [])
@@ -58,6 +64,7 @@ def body_of(kind: type[BaseModel], *, pictures: str | None = None) -> dict[str, 
     if pictures is not None:
         fields = {name: _in_a_form(field) for name, field in schema["properties"].items() if name != pictures}
         file = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
+        file |= {} if most is None else {"maxItems": most}
         form = {"type": "object", "properties": {pictures: file, **fields}, "required": [pictures]}
         content[FORM] = {"schema": form}
     return {"requestBody": {"required": True, "content": content}}

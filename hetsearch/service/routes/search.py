@@ -26,7 +26,7 @@ router = APIRouter(tags=["search"])
     "/v1/search",
     response_model=SearchAnswer,
     responses=refusals(*WITH_A_BODY, 404, 409),
-    openapi_extra=body_of(SearchRequest, pictures="image"),
+    openapi_extra=body_of(SearchRequest, pictures="image", most=1),
 )
 async def search(request: Request) -> Response:
     """The nearest items of the gallery for a picture, or for a vector with the space that it lies in."""
