@@ -20,12 +20,12 @@ M = TypeVar("M", bound=BaseModel)
 
 
 async def read_json(request: Request, kind: type[M]) -> M:
-    """A JSON body as a model.
+    """A JSON body as a model. Clients of the Open Inference Protocol do not say that it is JSON.
 
     Raises:
         Refusal: 400 for no JSON, 415 for another content type, 422 for what the model does not allow.
     """
-    if (given := _content_type(request)) != JSON:
+    if (given := _content_type(request)) not in (JSON, ""):
         raise _unsupported(given, JSON)
     return await _validated(kind, await request.body())
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,12 @@ def test_inference_is_what_numpy_computes(service: Service, count: int) -> None:
     assert (output["name"], output["datatype"], output["shape"]) == ("embedding", "FP32", [count, 16])
     found = np.array(output["data"]).reshape(count, 16)
     assert np.allclose(found, linear_vectors(pixels, 16, InputSpec(), seed=0), atol=2e-6)
+
+
+def test_a_body_that_does_not_say_that_it_is_json(service: Service) -> None:
+    """As Triton's client sends it."""
+    answer = service.http.post(INFER, content=json.dumps(tensor(pixels_of(2))).encode())
+    assert answer.json()["outputs"][0]["shape"] == [2, 16]
 
 
 def test_nested_data_is_the_same(service: Service) -> None:
