@@ -10,7 +10,7 @@
 415 unsupported_body, unsupported_image
 421 unknown_host
 422 invalid_request, unreadable_image, and what else can be read and not done
-503 queue_full, not_ready   with Retry-After
+503 queue_full, not_ready, gallery_unreachable   with Retry-After
 500 internal_error          never with a word about the inside
 """
 
@@ -25,6 +25,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hetsearch.errors import HetsearchError, ImageError, SpaceMismatch, UsageError
+from hetsearch.gallery.milvus_client import Unreachable
 from hetsearch.service.schemas import Problem, ProblemDetail
 
 RETRY_AFTER = "1"  # seconds; a full queue of a small network is empty again by then
@@ -71,6 +72,8 @@ def busy(code: str, message: str) -> Refusal:
 
 def refusal_of(error: HetsearchError) -> Refusal | None:
     """What a request did wrong; None where it is the service's own fault, of which nothing may be said outside."""
+    if isinstance(error, Unreachable):
+        return busy("gallery_unreachable", "the gallery's database does not answer")
     for kind, status, code in KINDS:
         if isinstance(error, kind):
             message = str(error).removesuffix(f". {error.hint}")

@@ -11,12 +11,13 @@ import pytest
 from hetsearch.data.sources import open_source
 from hetsearch.errors import SpaceMismatch, UsageError
 from hetsearch.gallery import build_gallery, delete_items
+from hetsearch.gallery.milvus_client import Unreachable
 from hetsearch.runtime import OnnxEncoder, load_encoder
 from hetsearch.service.collection import Collection
 from hetsearch.service.errors import Refusal
 from hetsearch.service.settings import Settings
 from hetsearch.service.thumbnails import thumbnail
-from tests.service.serving import serving
+from tests.service.serving import problem, serving
 from tests.support import OTHER_SPACE, SPACE, linear_bundle
 
 
@@ -72,6 +73,34 @@ def test_a_running_service_takes_up_a_new_generation(copy: Path, settings: Setti
         assert health["items"] == 198
         vector = {"vector": [1.0] + [0.0] * 15, "space": SPACE, "k": 5}
         assert service.http.post("/v1/search", json=vector).json()["generation"] == 2
+
+
+def test_a_gallery_on_a_database_server(
+    tmp_path: Path,
+    encoder: OnnxEncoder,
+    settings: Settings,
+    fashion_folder: Path,
+    milvus_server: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    address = f"{milvus_server}/served"
+    images = open_source(str(fashion_folder))
+    build_gallery(encoder, images, tmp_path / "g", limit=20, store="milvus", uri=address, progress=False)
+    question = {"vector": encoder.encode(images.read(3)).vectors[0].tolist(), "space": SPACE, "k": 5}
+    with serving(settings.model_copy(update={"gallery": address})) as service:
+        found = service.http.post("/v1/search", json={**question, "filter": {"key": list(images.keys[2:9])}}).json()
+        assert found["hits"][0]["key"] == images.keys[3]
+        assert {hit["key"] for hit in found["hits"]} <= set(images.keys[2:9])
+        assert service.http.get(found["hits"][0]["image"]).status_code == 200
+        assert service.http.get("/health").json()["items"] == 20
+
+        def unreachable(*anything: object) -> None:
+            raise Unreachable("the Milvus at 10.0.0.7:19530 does not answer")
+
+        monkeypatch.setattr(service.engine.collection.gallery._store, "search", unreachable)
+        answer = service.http.post("/v1/search", json=question)
+        assert problem(answer) == (503, "gallery_unreachable")
+        assert "10.0.0.7" not in answer.text
 
 
 def test_pictures_of_a_named_set(
