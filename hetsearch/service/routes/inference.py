@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -93,16 +94,17 @@ def _pixels(tensor: InputTensor, spec: InputSpec) -> Pixels:
     shape = tuple(tensor.shape)
     if len(shape) != 4 or shape[1:] != inner or shape[0] < 1:
         raise _wrong("the shape of a tensor", list(shape), f"[n, {', '.join(map(str, inner))}]")
-    try:
-        numbers = np.asarray(tensor.data)
-    except (ValueError, OverflowError):
-        raise _wrong("the data of a tensor", "rows of different lengths", "numbers, flat or nested") from None
-    if numbers.dtype.kind not in "iu" or numbers.size != math.prod(shape):
-        observed = f"{numbers.size} of type {numbers.dtype}"
-        raise _wrong("the data of a tensor", observed, f"{math.prod(shape)} whole numbers")
-    if numbers.min() < 0 or numbers.max() > 255:
-        raise _wrong("the data of a tensor", f"{numbers.min()} to {numbers.max()}", "0 to 255")
-    return numbers.astype(np.uint8).reshape(shape)
+    numbers = tensor.data
+    while numbers and isinstance(numbers[0], list):
+        if not all(isinstance(row, list) for row in numbers):
+            raise _wrong("the data of a tensor", "lists and numbers mixed", "numbers, flat or nested")
+        numbers = list(chain.from_iterable(numbers))
+    if len(numbers) != math.prod(shape):
+        raise _wrong("the data of a tensor", f"{len(numbers)} values", f"{math.prod(shape)} of them")
+    # Not by way of an array: one long text among the numbers would make every cell of it as long.
+    if not all(type(number) is int and 0 <= number <= 255 for number in numbers):
+        raise _wrong("the data of a tensor", "another value", "whole numbers, 0 to 255")
+    return np.frombuffer(bytes(numbers), dtype=np.uint8).reshape(shape)
 
 
 def _wrong(what: str, observed: Any, expected: str) -> Refusal:

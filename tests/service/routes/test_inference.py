@@ -77,6 +77,8 @@ SMALL = np.zeros((1, 1, 28, 28), np.uint8)
         (tensor(SMALL, data=[True] * 784), (422, "invalid_request")),
         (tensor(SMALL, data=["0"] * 784), (422, "invalid_request")),
         (tensor(SMALL, data=[None] * 784), (422, "invalid_request")),
+        (tensor(SMALL, data=["x" * 100_000, *[0] * 783]), (422, "invalid_request")),  # an array of it: 300 MB
+        (tensor(SMALL, data=[[0], 0]), (422, "invalid_request")),
         (tensor(SMALL, data=[10**30] * 784), (422, "invalid_request")),
         (tensor(SMALL, data=[[1], [1, 2]]), (422, "invalid_request")),
         ({**tensor(SMALL), "outputs": [{"name": "logits"}]}, (422, "invalid_request")),
