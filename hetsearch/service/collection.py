@@ -16,7 +16,6 @@ from hetsearch.errors import HetsearchError
 from hetsearch.gallery import Gallery, open_gallery
 from hetsearch.gallery.card import CARD
 from hetsearch.preprocess import ImageLike
-from hetsearch.space import require_space
 
 log = logging.getLogger("hetsearch.service")
 
@@ -93,7 +92,7 @@ class Collection:
 
     def _open(self) -> Gallery:
         gallery = open_gallery(self._address)
-        require_space(self._space, gallery.space, what="the query encoder and the gallery")
+        gallery.require_query(self._space, what="the query encoder and the gallery")
         return gallery
 
     def _stamp(self) -> _Stamp:

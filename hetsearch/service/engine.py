@@ -49,7 +49,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Found:
+class Answer:
     """Hits, and the generation of the gallery that they are of."""
 
     hits: list[Hit]
@@ -103,7 +103,7 @@ class Engine:
         self._decoders = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
         most, wait = settings.max_batch, settings.batch_wait_ms / 1e3
         self._embedder = Batcher[Pixels, Vectors](self._embed, most=most, wait=wait, observe=metrics.inference)
-        self._searcher = Batcher[Question, Found](
+        self._searcher = Batcher[Question, Answer](
             self._search, most=most, observe=lambda seconds, count: metrics.search_seconds.observe(seconds)
         )
         self._watch: asyncio.Task[None] | None = None
@@ -160,7 +160,7 @@ class Engine:
         """Preprocessed pictures as unit vectors, ``(n, dim)``."""
         return np.stack(await asyncio.gather(*(self._embedder.ask(item) for item in pixels)))
 
-    async def search(self, question: Question) -> Found:
+    async def search(self, question: Question) -> Answer:
         """The nearest items; UsageError for a filter on a field that the items do not have."""
         return await self._searcher.ask(question)
 
@@ -183,21 +183,22 @@ class Engine:
     def _embed(self, pixels: list[Pixels]) -> list[Vectors]:
         return list(self.encoder.encode_pixels(np.stack(pixels)))
 
-    def _search(self, questions: list[Question]) -> list[Found | Exception]:
+    def _search(self, questions: list[Question]) -> list[Answer | Exception]:
         gallery = self.require_collection().gallery
-        answers: dict[int, Found | Exception] = {}
+        answers: dict[int, Answer | Exception] = {}
         alike: dict[tuple[int, Filter], list[int]] = {}
         for place, question in enumerate(questions):
             alike.setdefault((question.k, question.where), []).append(place)
         for (k, where), places in alike.items():
             vectors = np.stack([questions[place].vector for place in places])
-            query = Embeddings(vectors, gallery.space, tuple(map(str, places)))
+            query = Embeddings(vectors, self.encoder.space, tuple(map(str, places)))
             try:
                 rows = gallery.search(query, k, dict(where), warn=False)
             except HetsearchError as error:
                 answers |= dict.fromkeys(places, error)
             else:
-                found = (Found(hits, gallery.card.generation) for hits in rows)
+                # Read here, off the event loop: hits are looked up when they are read.
+                found = [Answer(list(hits), gallery.card.generation) for hits in rows]
                 answers |= dict(zip(places, found, strict=True))
         return [answers[place] for place in range(len(questions))]
 

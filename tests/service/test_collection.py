@@ -115,7 +115,7 @@ def test_pictures_of_a_named_set(
     document = json.loads((tmp_path / "g" / "gallery.json").read_text())
     (tmp_path / "g" / "gallery.json").write_text(json.dumps({**document, "images": "fashion-mnist:test"}))
     opened = Collection(str(tmp_path / "g"), SPACE)
-    opened.gallery.items = opened.gallery.items.drop_columns(["path"])
+    opened.gallery._items.table = opened.gallery.items.drop_columns(["path"])
     assert opened.has_pictures
     module._named_set.cache_clear()
     monkeypatch.setattr(module, "open_source", lambda source: images if source == "fashion-mnist:test" else None)
