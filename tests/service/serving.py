@@ -31,10 +31,21 @@ class Service:
         engine: Engine = self.app.state.engine
         return engine
 
+    def until(self, count: int) -> None:
+        """Ask for health until so many pictures are in the house; that it answers is part of the test."""
+        for _ in range(100_000):
+            assert self.http.get("/v2/health/ready").status_code == 200
+            if self.engine.slots.taken == count:
+                return
+        raise AssertionError(f"{self.engine.slots.taken} pictures, not {count}")
+
 
 class _Server(uvicorn.Server):
     def __init__(self, app: FastAPI) -> None:
-        super().__init__(uvicorn.Config(app, lifespan="on", log_config=None, access_log=False))
+        config = uvicorn.Config(
+            app, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=5
+        )
+        super().__init__(config)
         self.up = threading.Event()
 
     async def startup(self, sockets=None) -> None:

@@ -109,19 +109,6 @@ def test_with_a_key_only_probes_and_the_page_are_open(settings: Settings) -> Non
         assert problem(service.http.post("/v1/search", json={}, headers=right)) == (422, "invalid_request")
 
 
-def depth(service: Service) -> int:
-    return service.engine.slots.taken
-
-
-def until(service: Service, count: int) -> None:
-    """Ask for health until so many pictures are in the house; that it answers is part of the test."""
-    for _ in range(100_000):
-        assert service.http.get("/v2/health/ready").status_code == 200
-        if depth(service) == count:
-            return
-    raise AssertionError(f"{depth(service)} pictures, not {count}")
-
-
 def raw_post(service: Service, body: bytes, length: int | None = None) -> socket.socket:
     host, port = urlsplit(service.url).hostname, urlsplit(service.url).port
     head = f"POST /v1/embeddings HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
@@ -138,19 +125,19 @@ def test_a_full_queue_refuses_and_a_client_that_leaves_frees_its_place(
     uri = data_uri(pictures[0].read_bytes())
     with serving(settings.model_copy(update=waiting)) as service:
         two = raw_post(service, json.dumps({"input": [uri, uri]}).encode())
-        until(service, 2)
+        service.until(2)
         half = raw_post(service, b'{"input":', length=1000)  # its body never comes
-        until(service, 3)
+        service.until(3)
         answer = service.http.post("/v1/embeddings", json={"input": uri})
         assert problem(answer) == (503, "queue_full")
         assert answer.headers["retry-after"] == "1"
         half.close()
-        until(service, 2)
+        service.until(2)
         answer = service.http.post("/v1/embeddings", json={"input": [uri, uri]})
         assert problem(answer) == (503, "queue_full")
-        assert depth(service) == 2
+        service.until(2)
         two.close()
-        until(service, 0)
+        service.until(0)
         text = service.http.get("/metrics").text
         assert 'hetsearch_requests_total{route="/v1/embeddings",status="499"} 2.0' in text
 
@@ -164,7 +151,7 @@ def test_a_body_that_comes_too_slowly(settings: Settings) -> None:
         connection.close()
         assert answer.startswith(b"HTTP/1.1 408")
         assert b'"code":"body_too_slow"' in answer
-        until(service, 0)
+        service.until(0)
 
 
 def test_what_breaks_inside_is_told_to_the_log_alone(
