@@ -92,6 +92,10 @@ class DamagedArtifact(HetsearchError):
     """A file is not what its checksum, its schema or a guard says it must be."""
 
 
+class ServiceError(HetsearchError):
+    """A service does not answer, is busy, or answers what it should not. Asking again may help."""
+
+
 class MissingExtra(HetsearchError):
     """An optional dependency is not installed."""
 
@@ -102,6 +106,7 @@ EXTRA_OF = {
     **dict.fromkeys(
         ("torch", "torchvision", "timm", "pytorch_metric_learning", "accelerate", "onnx", "onnxscript"), "train"
     ),
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client", "httpx"), "serve"),
     **dict.fromkeys(("jinja2", "matplotlib"), "report"),
     "resvg_py": "data",
     **dict.fromkeys(("pymilvus", "milvus_lite"), "distributed"),

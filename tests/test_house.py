@@ -16,7 +16,7 @@ PACKAGE = Path(hetsearch.__file__).parent
 # In the order of the house; a room imports only from rooms that stand before it (or from itself).
 ROOMS = (
     "errors", "files", "config", "preprocess", "space", "bundle", "metrics", "data", "runtime", "gallery", "query",
-    "models", "objectives", "training", "export", "nas", "evaluation", "quickstart", "cli",
+    "service", "models", "objectives", "training", "export", "nas", "evaluation", "quickstart", "cli",
 )  # fmt: skip
 MAY_IMPORT_TORCH = {"models", "objectives", "training", "export", "nas"}
 HEAVY = ("torch", "timm", "torchvision", "accelerate", "pytorch_metric_learning", "onnxscript")
@@ -64,6 +64,7 @@ def test_imports_follow_the_house(path: Path) -> None:
         "import hetsearch",
         "import hetsearch.query",
         "import hetsearch.gallery",
+        "import hetsearch.service.server, hetsearch.service.client",
         "import hetsearch.evaluation",
         "from hetsearch.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
     ],

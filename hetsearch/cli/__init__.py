@@ -7,6 +7,7 @@ import os
 import sys
 
 from cyclopts import App
+from cyclopts.config import Env
 
 import hetsearch
 from hetsearch.cli.console import say
@@ -18,6 +19,7 @@ from hetsearch.cli.inspect import inspect
 from hetsearch.cli.nas import app as nas
 from hetsearch.cli.quickstart import quickstart
 from hetsearch.cli.search import search
+from hetsearch.cli.serve import serve
 from hetsearch.cli.train import app as train
 from hetsearch.errors import EXTRA_OF, HetsearchError, require_extra
 
@@ -30,6 +32,7 @@ app = App(
 COMMANDS = (quickstart, data, train, nas, export, index, search, evaluate, inspect)
 for _command in COMMANDS:
     app.command(_command)
+app.command(serve, config=Env("HETSEARCH_", command=False))
 
 
 def main(arguments: list[str] | None = None) -> None:

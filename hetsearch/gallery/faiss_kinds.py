@@ -76,6 +76,16 @@ def configure(faiss: Any, index: Any, settings: str) -> None:
             ) from None
 
 
+def selecting(faiss: Any, index: Any, ids: Any) -> Any:
+    """Search parameters with which an inverted file looks at these ids only, and at all of them: in every list."""
+    selector = faiss.IDSelectorBatch(ids)
+    lists = int(faiss.extract_index_ivf(index).nlist)
+    params = faiss.SearchParametersIVF(sel=selector, nprobe=lists)
+    if isinstance(faiss.downcast_index(index), faiss.IndexPreTransform):
+        return faiss.SearchParametersPreTransform(index_params=params)
+    return params
+
+
 def stored_bytes(faiss: Any, index: Any, count: int) -> int:
     """About how many bytes an index takes with ``count`` vectors, ids included."""
     each, once = _bytes(faiss, index)

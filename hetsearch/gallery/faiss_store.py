@@ -14,6 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from numpy.typing import NDArray
 
 from hetsearch.errors import DamagedArtifact, DataError, UsageError
 from hetsearch.files import atomic_path
-from hetsearch.gallery.faiss_kinds import configure, inverted, load_faiss, reserve, stored_bytes, tune
+from hetsearch.gallery.exhaustive import best_among
+from hetsearch.gallery.faiss_kinds import configure, inverted, load_faiss, reserve, selecting, stored_bytes, tune
 from hetsearch.gallery.ids import Ids, IdSet
 from hetsearch.gallery.shards import Columns
 from hetsearch.space import Vectors, check_vectors
@@ -179,6 +181,7 @@ class FaissStore:
             raise DataError("ids and vectors do not match", observed=len(ids), expected=len(vectors))
         if (twice := self._known.take(ids)) is not None:
             raise DataError("an id comes twice", observed=twice, expected="unique ids")
+        self.__dict__.pop("_by_id", None)
         if self._expected and not len(self):
             reserve(self._faiss, self._index, self._expected)
         try:
@@ -205,19 +208,23 @@ class FaissStore:
             raise DataError("ids cannot be removed", observed=observed, expected="ids of the index, once each")
         self._index.remove_ids(np.ascontiguousarray(ids, dtype=np.int64))
         self._known = IdSet(self.ids)
+        self.__dict__.pop("_by_id", None)
 
-    def search(self, vectors: Vectors, k: int) -> tuple[Ids, NDArray[np.float64]]:
+    def search(self, vectors: Vectors, k: int, among: Ids | None = None) -> tuple[Ids, NDArray[np.float64]]:
         """The best by inner product, best first.
 
         Args:
             vectors: ``(n, dim)``, float32, unit rows.
             k: how many.
+            among: look at these ids only, and at all of them, ``(m,)``, each of them there.
 
         Returns:
             Ids and scores, ``(n, k)`` each; id -1 and score -inf where the index finds fewer. An exact index
             gives scores computed in float64.
         """
         block = np.ascontiguousarray(vectors, dtype=np.float32)
+        if among is not None:
+            return self._search_among(block, k, among)
         if self._exact and len(self):
             return self._search_exactly(block, k)
         found, ids = self._index.search(block, k)
@@ -234,6 +241,28 @@ class FaissStore:
         # Through a file of Python's: FAISS's own says nothing where its last bytes find no room.
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             self._faiss.write_index(self._index, self._faiss.PyCallbackIOWriter(file.write))
+
+    @cached_property
+    def _by_id(self) -> tuple[Ids, Ids]:
+        """Positions in the order of their ids, and the ids: only who searches among some pays for the memory."""
+        order = np.argsort(ids := self.ids)
+        return order, ids[order]
+
+    def _search_among(self, queries: Vectors, k: int, ids: Ids) -> tuple[Ids, NDArray[np.float64]]:
+        if self._mapped:
+            # A selector would ask of every vector of the index whether it is meant; and a graph would lose its way.
+            inner = self._faiss.downcast_index(self._index.index)
+            order, known = self._by_id
+
+            def vectors_of(some: Ids) -> Vectors:
+                vectors: Vectors = inner.reconstruct_batch(order[np.searchsorted(known, some)])
+                return vectors
+
+            return best_among(queries, ids, k, vectors_of, step=max(1, RESCORED // self._dim))
+        found, held = self._index.search(queries, k, params=selecting(self._faiss, self._index, ids))
+        scores = found.astype(np.float64)
+        scores[held < 0] = -np.inf
+        return held, scores
 
     def _search_exactly(self, queries: Vectors, k: int) -> tuple[Ids, NDArray[np.float64]]:
         """By position, so that the vectors found can be looked up where they lie."""

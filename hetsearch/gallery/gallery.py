@@ -12,7 +12,7 @@ import numpy as np
 from hetsearch.errors import DamagedArtifact, DataError, SpaceMismatch, UsageError
 from hetsearch.files import verify_checksums
 from hetsearch.gallery.card import SPACE, GalleryCard, Superseded, in_one_generation
-from hetsearch.gallery.hits import Found, Hits, Items
+from hetsearch.gallery.hits import Found, Hits, Items, Where
 from hetsearch.gallery.ids import Ids, stable_ids
 from hetsearch.gallery.milvus_collections import open_collection
 from hetsearch.gallery.store import GalleryStore, Scores, store_kind
@@ -62,12 +62,17 @@ class Gallery:
     def __repr__(self) -> str:
         return f"Gallery({self.card.images!r}, {len(self)} items, space={self.space!r}, dim={self.dim})"
 
-    def search(self, query: Embeddings, k: int = 10) -> list[Hits]:
+    def search(
+        self, query: Embeddings, k: int = 10, where: Where | None = None, *, warn: bool = True
+    ) -> list[Hits]:
         """Find the nearest items of each query.
 
         Args:
             query: ``(n, dim)`` of the gallery's space.
             k: hits a query; more than there are items gives all of them and a ``UserWarning``.
+            where: search only among items of which each field named has the value, or one of the values, as in
+                ``{"label": ["Shirt", "Coat"], "domain": "shop"}``. Exact with every kind of index.
+            warn: say so where there are fewer items than ``k``.
 
         Returns:
             For each query its hits: score descending, then key ascending. An approximate index may give
@@ -75,7 +80,7 @@ class Gallery:
 
         Raises:
             SpaceMismatch: the query lies in another space; the one that a gallery was upgraded from is another.
-            UsageError: ``k`` is below 1.
+            UsageError: ``k`` is below 1, or ``where`` names a field that the items do not have.
             DataError: the vectors are of another dimension, not finite or not of unit length.
             DamagedArtifact: the collection of a database is gone, and no other generation has followed.
         """
@@ -83,22 +88,31 @@ class Gallery:
         here = object.__new__(Gallery)
         here.__dict__ = self.__dict__
         try:
-            return here._search(query, k)
+            return here._search(query, k, where, warn)
         except Superseded:
             self.__dict__ = vars(self._again())
-            return self.search(query, k)
+            return self.search(query, k, where, warn=warn)
 
-    def _search(self, query: Embeddings, k: int) -> list[Hits]:
+    def item(self, key: str) -> dict[str, Any] | None:
+        """What the table of items knows of this key, ``key`` included; None where there is no such item.
+
+        Raises:
+            DataError: the key is not valid Unicode.
+        """
+        return self._items.item(key)
+
+    def _search(self, query: Embeddings, k: int, where: Where | None, warn: bool) -> list[Hits]:
         self.require_query(query.space, what="the query and the gallery")
         if k < 1:
             raise UsageError("k is too small", observed=k, expected="1 or more")
         check_vectors(query.vectors, self.dim, what="the query's vectors")
-        if k > len(self):
-            warnings.warn(f"k is {k}, but the gallery has {len(self)} items: all are given", stacklevel=3)
-            k = len(self)
+        among = self._items.where(where) if where else None
+        there, whole = (len(self), "gallery") if among is None else (len(among), "filtered gallery")
+        if k > there and warn:
+            warnings.warn(f"k is {k}, but the {whole} has {there} items: all are given", stacklevel=3)
         if not len(query):
             return []
-        found = Found(self._items, *self._best(query.vectors, k, TIE_SLACK))
+        found = Found(self._items, *self._best(query.vectors, min(k, there), TIE_SLACK, among))
         return [Hits(found, row) for row in range(len(query))]
 
     def require_query(self, space: str, *, what: str) -> None:
@@ -125,10 +139,13 @@ class Gallery:
             )
         require_space(space, self.space, what=what)
 
-    def _best(self, vectors: Vectors, k: int, slack: int) -> tuple[Ids, Scores]:
+    def _best(self, vectors: Vectors, k: int, slack: int, among: Ids | None) -> tuple[Ids, Scores]:
         """Ask for more than k, and again for the queries that have a tie across the last place asked for."""
-        asked = min(k + slack, len(self))
-        ids, scores = self._store.search(vectors, asked)
+        if not k:
+            return np.empty((len(vectors), 0), dtype=np.int64), np.empty((len(vectors), 0))
+        there = len(self) if among is None else len(among)
+        asked = min(k + slack, there)
+        ids, scores = self._store.search(vectors, asked, among)
         tied = scores[:, -1] >= scores[:, k - 1] - TIE_MARGIN
         scores = np.round(scores, DECIMALS)
         # Where scores fall from place to place there is nothing to order.
@@ -138,8 +155,8 @@ class Gallery:
                 order = self._order(ids[row], scores[row])
                 ids[row], scores[row] = ids[row, order], scores[row, order]
         ids, scores = ids[:, :k], scores[:, :k]
-        if asked < len(self) and slack < MOST_SLACK and tied.any() and (tied := tied & (ids[:, -1] >= 0)).any():
-            ids[tied], scores[tied] = self._best(vectors[tied], k, slack * 4)
+        if asked < there and slack < MOST_SLACK and tied.any() and (tied := tied & (ids[:, -1] >= 0)).any():
+            ids[tied], scores[tied] = self._best(vectors[tied], k, slack * 4, among)
         return ids, scores
 
     def _order(self, ids: Ids, scores: Scores) -> list[int]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from typing import Any, overload
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 
-from hetsearch.gallery.ids import Ids
+from hetsearch.errors import UsageError, nearest
+from hetsearch.gallery.ids import Ids, stable_id
 from hetsearch.gallery.store import Scores
+from hetsearch.gallery.tables import arrow
+
+FIELDS = ("label", "group", "domain", "key")  # of an item, by which a search can be narrowed
+Where: TypeAlias = Mapping[str, str | Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,33 @@ class Items:
             Hit(key, score, dict(zip(columns, row, strict=True)))
             for key, score, row in zip(keys, scores, rows, strict=True)
         ]
+
+    def item(self, key: str) -> dict[str, Any] | None:
+        """All that is known of the item of this key, ``key`` included; None where there is none."""
+        place = int(np.searchsorted(self._sorted, number := stable_id(key)))
+        if place == len(self._sorted) or self._sorted[place] != number:
+            return None
+        row: dict[str, Any] = self.table.slice(int(self._order[place]), 1).drop_columns(["id"]).to_pylist()[0]
+        return row if row["key"] == key else None
+
+    def where(self, where: Where) -> Ids:
+        """The ids of the items of which each field named has the value, or one of the values.
+
+        Raises:
+            UsageError: the items have no such field.
+        """
+        pa, _ = arrow()
+        import pyarrow.compute as pc
+
+        kept = np.ones(len(self.table), dtype=bool)
+        for name, values in where.items():
+            if name not in FIELDS or name not in self.table.column_names:
+                known = [field for field in FIELDS if field in self.table.column_names]
+                raise UsageError(f"the items have no field '{name}'", hint=nearest(name, known))
+            wanted = pa.array([values] if isinstance(values, str) else list(values), pa.string())
+            kept &= pc.is_in(self.table[name], value_set=wanted).to_numpy()
+        ids: Ids = self.table["id"].to_numpy()[kept]
+        return ids
 
     def _places(self, ids: Ids) -> Ids:
         return self._order[np.searchsorted(self._sorted, ids)]

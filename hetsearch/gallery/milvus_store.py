@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hetsearch.errors import DamagedArtifact, DataError, HetsearchError, SpaceMismatch
 from hetsearch.gallery.card import SPACE, GalleryCard, Superseded
+from hetsearch.gallery.exhaustive import best_among
 from hetsearch.gallery.ids import Ids, IdSet
 from hetsearch.gallery.milvus_client import Database, NotThere, Unreachable, load_pymilvus
 from hetsearch.gallery.milvus_index import METRIC, MilvusIndex
@@ -158,12 +159,13 @@ class MilvusStore:
         self._database.call("create_index", self._name, index, timeout=None)
         self._database.call("load_collection", self._name, timeout=None)
 
-    def search(self, vectors: Vectors, k: int) -> tuple[Ids, NDArray[np.float64]]:
+    def search(self, vectors: Vectors, k: int, among: Ids | None = None) -> tuple[Ids, NDArray[np.float64]]:
         """The best by inner product, best first.
 
         Args:
             vectors: ``(n, dim)``, float32, unit rows.
             k: how many; Milvus gives at most 16,384.
+            among: look at these ids only, and at all of them, ``(m,)``: their vectors are fetched, whatever the index.
 
         Returns:
             Ids and scores in float64, ``(n, k)`` each; id -1 and score -inf where the index finds fewer.
@@ -172,6 +174,9 @@ class MilvusStore:
             Superseded: the collection is not there any more.
             HetsearchError: Milvus does not answer, or refuses.
         """
+        if among is not None:
+            step = max(1, min(MOST_HITS, MESSAGE // (self._index.dim * 4)))
+            return best_among(vectors, among, k, self._vectors_of, step=step)
         if k > MOST_HITS:
             warnings.warn(f"Milvus gives at most {MOST_HITS:,} hits a query", stacklevel=3)
         asked = min(k, MOST_HITS)
@@ -209,11 +214,24 @@ class MilvusStore:
 
     def _hits(self, queries: Vectors, k: int) -> Any:
         parameters = {"metric_type": METRIC, "params": self._index.search(k)}
-        try:
-            return self._database.call(
-                "search", self._name, data=list(queries), limit=k, anns_field=VECTOR, output_fields=[VECTOR],
-                search_params=parameters,
+        return self._asked(
+            "search", data=list(queries), limit=k, anns_field=VECTOR, output_fields=[VECTOR], search_params=parameters
+        )
+
+    def _vectors_of(self, ids: Ids) -> Vectors:
+        rows = self._asked("get", ids=ids.tolist(), output_fields=[ID, VECTOR], consistency_level="Strong")
+        held = {row[ID]: row[VECTOR] for row in rows}
+        if len(held) < len(ids):
+            raise DamagedArtifact(
+                f"the collection '{self._name}' lacks items", observed=len(held), expected=len(ids),
+                hint="Somebody else has removed them: build the gallery again.",
             )  # fmt: skip
+        return np.array([held[number] for number in ids.tolist()], dtype=np.float32)
+
+    def _asked(self, verb: str, **what: Any) -> Any:
+        """An answer of the collection; Superseded where it is gone."""
+        try:
+            return self._database.call(verb, self._name, **what)
         except Unreachable:
             raise
         except HetsearchError:

@@ -35,8 +35,11 @@ class GalleryStore(Protocol):
         ``items`` is what else is known of the rows, by column; a store may keep it.
         """
 
-    def search(self, vectors: Vectors, k: int) -> tuple[Ids, Scores]:
-        """Ids and scores ``(n, k)`` of the best, best first; id -1 and score -inf where there are fewer."""
+    def search(self, vectors: Vectors, k: int, among: Ids | None = None) -> tuple[Ids, Scores]:
+        """Ids and scores ``(n, k)`` of the best, best first; id -1 and score -inf where there are fewer.
+
+        With ``among`` only those ids are looked at, and all of them, however the store finds things otherwise.
+        """
 
     def __len__(self) -> int:
         """How many vectors there are."""

@@ -1,4 +1,4 @@
-"""An encoder bundle, run by ONNX Runtime on the CPU.
+"""An encoder bundle, run on the CPU by ONNX Runtime, or from the same file by OpenVINO.
 
 One thread and no spinning by default: the tiny network is faster so than with a pool, and it leaves the other
 cores alone.
@@ -17,26 +17,26 @@ from PIL import Image
 from pydantic import ValidationError
 
 from hetsearch.bundle import ONNX, EncoderCard, read_card
-from hetsearch.errors import DamagedArtifact, DataError, UsageError
+from hetsearch.errors import DamagedArtifact, DataError, UsageError, nearest
 from hetsearch.preprocess import ImageLike, InputSpec, Pixels, preprocess
+from hetsearch.runtime.backends import BACKENDS, INPUT, OUTPUT, Run
 from hetsearch.runtime.encoder import Encoder
 from hetsearch.space import Embeddings, Vectors
 
 BATCH = 64  # images in one call: more gains nothing on a CPU and costs memory
-INPUT, OUTPUT = "pixels", "embedding"
 
 
 class OnnxEncoder:
-    """An encoder bundle in ONNX Runtime; see :func:`load_encoder`.
+    """An encoder bundle by its ONNX file; see :func:`load_encoder`.
 
     Attributes:
         card: what ``encoder.json`` says.
     """
 
-    def __init__(self, folder: Path, card: EncoderCard, session: ort.InferenceSession) -> None:
+    def __init__(self, folder: Path, card: EncoderCard, run: Run) -> None:
         self.card = card
         self._folder = folder
-        self._session = session
+        self._run = run
 
     @property
     def name(self) -> str:
@@ -108,23 +108,29 @@ class OnnxEncoder:
         vectors = np.empty((len(pixels), self.dim), dtype=np.float32)
         for start in range(0, len(pixels), BATCH):
             batch = np.ascontiguousarray(pixels[start : start + BATCH])
-            vectors[start : start + len(batch)] = self._session.run([OUTPUT], {INPUT: batch})[0]
+            vectors[start : start + len(batch)] = self._run(batch)
         return vectors
 
 
-def load_encoder(path: str | Path, *, threads: int = 1, verify: bool = True) -> OnnxEncoder:
+def load_encoder(
+    path: str | Path, *, threads: int = 1, verify: bool = True, backend: str = "onnxruntime"
+) -> OnnxEncoder:
     """Load an encoder bundle.
 
     Args:
         path: the folder that holds ``encoder.json`` and ``model.onnx``.
-        threads: threads that ONNX Runtime may use within an operator.
+        threads: threads that the back-end may use within an operator.
         verify: compare every file with its checksum first.
+        backend: what runs the network: ``onnxruntime``, or ``openvino`` from the same file.
 
     Raises:
-        UsageError: no encoder bundle, no ``model.onnx`` in it, or ``threads`` below 1.
+        UsageError: no encoder bundle, no ``model.onnx`` in it, ``threads`` below 1, or an unknown back-end.
         DamagedArtifact: a file was changed, or ``model.onnx`` is not the network of ``encoder.json``.
+        MissingExtra: the back-end is not installed.
     """
     folder = Path(path)
+    if backend not in BACKENDS:
+        raise UsageError(f"there is no back-end '{backend}'", hint=nearest(backend, BACKENDS))
     if threads < 1:
         raise UsageError("an encoder needs a thread", observed=f"threads={threads}", expected="1 or more")
     card = read_card(folder, verify=False)
@@ -137,7 +143,7 @@ def load_encoder(path: str | Path, *, threads: int = 1, verify: bool = True) -> 
         card = read_card(folder)
     session = open_session(folder / ONNX, threads)
     _check_graph(folder / ONNX, session, card)
-    return OnnxEncoder(folder, card, session)
+    return OnnxEncoder(folder, card, BACKENDS[backend](session, folder / ONNX, threads))
 
 
 def encode_images(
@@ -145,7 +151,7 @@ def encode_images(
 ) -> Embeddings:
     """What every encoder's ``encode`` does around its ``encode_pixels``: read, preprocess, embed in batches, name."""
     many = as_images(images)
-    names = tuple(keys) if keys is not None else tuple(_key(i, image) for i, image in enumerate(many))
+    names = tuple(keys) if keys is not None else tuple(key_of(place, image) for place, image in enumerate(many))
     vectors = np.empty((len(many), encoder.dim), dtype=np.float32)
     for start in range(0, len(many), BATCH):
         batch = [preprocess(image, encoder.input) for image in many[start : start + BATCH]]
@@ -161,8 +167,9 @@ def as_images(images: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
     return [images] if isinstance(images, (str, Path, bytes, Image.Image)) else list(images)
 
 
-def _key(index: int, image: ImageLike) -> str:
-    return str(image) if isinstance(image, (str, Path)) else str(index)
+def key_of(place: int, image: ImageLike) -> str:
+    """What a picture is called that was given no key: the text of its path, else its place."""
+    return str(image) if isinstance(image, (str, Path)) else str(place)
 
 
 def open_session(model: Path | bytes, threads: int) -> ort.InferenceSession:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +109,7 @@ def test_only_queries_with_ties_are_asked_again(
     asked: list[tuple[int, int]] = []
     search = gallery._store.search
 
-    def counted(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def counted(vectors: np.ndarray, k: int, among: None) -> tuple[np.ndarray, np.ndarray]:
         asked.append((len(vectors), k))
         ids, scores = search(vectors, k)
         # The third query finds everything equally near, whatever is asked for.
@@ -129,7 +130,7 @@ def test_one_place_short(encoder: OnnxEncoder, images: ImageSet, tmp_path: Path)
     gallery = open_gallery(build_gallery(encoder, images, tmp_path / "g", limit=5, progress=False).gallery)
     search = gallery._store.search
 
-    def short(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def short(vectors: np.ndarray, k: int, among: None) -> tuple[np.ndarray, np.ndarray]:
         ids, scores = search(vectors, k)
         ids[:, -1], scores[:, -1] = -1, -np.inf
         return ids, scores
@@ -200,3 +201,56 @@ def test_a_large_index_is_known_by_its_size(copy: Path, monkeypatch: pytest.Monk
     for verify in (True, False):
         with pytest.raises(DamagedArtifact, match=r"index\.faiss' was changed.*observed .* bytes, expected"):
             open_gallery(copy, verify=verify)
+
+
+FILTERS = [
+    {"label": "class 3"},
+    {"label": ["class 3", "class 8", "no such class"]},
+    {"label": ["class 1", "class 2"], "key": [f"test-{row:05d}" for row in range(0, 300, 2)]},
+]
+
+
+@pytest.mark.parametrize("factory", ["Flat", "HNSW8", "SQ8", "IVF8,Flat", "PCA8,IVF4,Flat", "Flat,Refine(SQ8)"])
+@pytest.mark.parametrize("where", FILTERS)
+def test_a_filter_finds_the_best_of_what_it_keeps_with_every_kind_of_index(
+    factory: str, where: dict[str, str | list[str]], encoder: OnnxEncoder, images: ImageSet, tmp_path: Path
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # FAISS would like more vectors to train with
+        build_gallery(encoder, images, tmp_path / "g", factory=factory, progress=False)
+    assert images.labels is not None
+    fields = {"label": images.labels, "key": images.keys}
+    kept = [row for row in range(len(images)) if all(fields[name][row] in wanted for name, wanted in where.items())]
+    gallery = open_gallery(tmp_path / "g")
+    query = encoder.encode([images.read(row) for row in (3, 50, 299)])
+    hits = gallery.search(query, 7, where)
+    found = [{hit.key for hit in row} for row in hits]
+    assert all(keys <= {images.keys[row] for row in kept} and len(keys) == 7 for keys in found)
+    if factory in ("Flat", "HNSW8", "IVF8,Flat"):  # these keep the vectors as they are
+        vectors = encoder.encode([images.read(row) for row in kept]).vectors
+        expected = brute_force(query.vectors, vectors, tuple(images.keys[row] for row in kept), 7)
+        assert [[hit.key for hit in row] for row in hits] == expected
+
+
+def test_a_filter_that_keeps_less_than_k(built: Path, encoder: OnnxEncoder) -> None:
+    query = encoder.encode(np.zeros((2, 9, 9), np.uint8))
+    gallery = open_gallery(built)
+    with pytest.warns(UserWarning, match="k is 10, but the filtered gallery has 2 items"):
+        hits = gallery.search(query, 10, {"key": ["test-00004", "test-00007"]})
+    assert [sorted(hit.key for hit in row) for row in hits] == [["test-00004", "test-00007"]] * 2
+    with pytest.warns(UserWarning, match="has 0 items"):
+        assert gallery.search(query, 10, {"label": "Hovercraft"}) == [[], []]
+    assert gallery.search(query, 3, {}) == gallery.search(query, 3)
+
+
+@pytest.mark.parametrize("field", ["lable", "domain", "id", "path"])
+def test_a_filter_on_an_unknown_field(field: str, built: Path, encoder: OnnxEncoder) -> None:
+    with pytest.raises(UsageError, match=f"no field '{field}'.*Known: key, label"):
+        open_gallery(built).search(encoder.encode(np.zeros((9, 9), np.uint8)), 1, {field: "x"})
+
+
+def test_an_item_by_its_key(built: Path, images: ImageSet) -> None:
+    gallery = open_gallery(built)
+    assert images.labels is not None
+    assert gallery.item("test-00042") == {"key": "test-00042", "label": images.labels[42]}
+    assert gallery.item("test-99999") is None

@@ -105,6 +105,22 @@ def test_where_there_are_fewer(bench: Bench) -> None:
     assert ids[:, 0].tolist() == IDS[:2].tolist()
 
 
+@pytest.mark.parametrize("factory", ["Flat", "HNSW16", "IVF16,Flat"])
+@pytest.mark.filterwarnings("ignore:the index is trained with")
+def test_among_some_ids_every_index_is_exact(bench: Bench, factory: str) -> None:
+    vectors, queries = unit(400), unit(30, seed=1)
+    store = bench.filled(IDS, vectors, factory)
+    for rows in (np.arange(0, 400, 7), np.array([399, 3]), np.arange(400)):
+        ids, scores = store.search(queries, 5, IDS[rows])
+        exact = queries.astype(np.float64) @ vectors[rows].T.astype(np.float64)
+        order = np.argsort(-exact, axis=1)[:, :5]
+        there = order.shape[1]
+        assert np.array_equal(ids[:, :there], IDS[rows][order])
+        assert np.allclose(scores[:, :there], np.take_along_axis(exact, order, axis=1), rtol=0, atol=2e-7)
+        assert (ids[:, there:] == -1).all()
+        assert np.isneginf(scores[:, there:]).all()
+
+
 @pytest.mark.parametrize("factory", ["HNSW16", "IVF16,Flat", "IVF16,SQ8"])
 @pytest.mark.filterwarnings("ignore:the index is trained with")
 def test_other_factories_find_most(bench: Bench, factory: str) -> None:

@@ -1,0 +1,175 @@
+"""Around every request: it is named, measured and logged; and it passes the guard before anything reads it.
+
+Plain ASGI: the framework's own kind of middleware would cost more than the network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import re
+import time
+from contextlib import suppress
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hetsearch.service.engine import Engine
+from hetsearch.service.errors import Refusal
+from hetsearch.service.logs import request_id
+
+log = logging.getLogger("hetsearch.service")
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+GONE = 499  # nginx's number for a client that went away; never sent
+# What needs no key: probes, the page and the words about the service.
+OPEN = frozenset({"/", "/docs", "/openapi.json", "/health", "/ping", "/v2/health/live", "/v2/health/ready"})
+OPEN_BELOW = "/page/"
+
+
+class Observe:
+    """Gives each request an id, answers what nobody caught, counts, and writes one line."""
+
+    def __init__(self, app: ASGIApp, engine: Engine, routes: frozenset[str]) -> None:
+        self._app, self._metrics, self._routes = app, engine.metrics, routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        number = given if REQUEST_ID.fullmatch(given) else uuid4().hex
+        request_id.set(number)
+        begin = time.perf_counter()
+        status, sent = GONE, 0
+
+        async def observed(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = number
+                headers["X-Content-Type-Options"] = "nosniff"
+            else:
+                sent += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observed)
+        except Refusal as refusal:
+            await refusal.response()(scope, receive, observed)
+        except Exception:
+            log.exception("internal error")
+            if status == GONE:
+                message = f"something went wrong inside; its log has the request {number}"
+                await Refusal(500, "internal_error", message).response()(scope, receive, observed)
+        finally:
+            self._note(scope, status, sent, time.perf_counter() - begin)
+
+    def _note(self, scope: Scope, status: int, sent: int, seconds: float) -> None:
+        route = self._route(scope)
+        self._metrics.requests.labels(route, str(status)).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
+        fields = {"method": scope["method"], "route": route, "status": status}
+        log.info("request", extra={**fields, "ms": round(seconds * 1e3, 3), "bytes": sent})
+
+    def _route(self, scope: Scope) -> str:
+        """The path as the routes spell it, so that nobody can fill the metrics with names."""
+        path = getattr(scope.get("route"), "path", scope["path"])
+        return path if path in self._routes else "other"
+
+
+class Guard:
+    """Host, key, room, size and time, in this order; and nobody works for a client that has gone."""
+
+    def __init__(self, app: ASGIApp, engine: Engine, api_key: str | None) -> None:
+        self._app, self._engine, self._settings = app, engine, engine.settings
+        self._key = None if api_key is None else f"Bearer {api_key}".encode()
+        self._hosts = engine.settings.hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        self._check_host(headers)
+        path = scope["path"]
+        if path not in OPEN and not path.startswith(OPEN_BELOW):
+            self._check_key(headers)
+        if scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        self._engine.require_ready()
+        with self._engine.slots.take():
+            body = await self._read(receive, headers)
+            if body is not None:
+                await _unless_gone(self._app, scope, body, receive, send)
+
+    def _check_host(self, headers: Headers) -> None:
+        if self._hosts is None:
+            return
+        name = headers.get("host", "").lower()
+        if re.sub(r":\d*$", "", name) not in self._hosts:
+            hint = "Ask by the address that it listens on, or start it with --allowed-hosts NAME."
+            raise Refusal(421, "unknown_host", "the service does not answer to this host name", hint)
+
+    def _check_key(self, headers: Headers) -> None:
+        if self._key is None:
+            return
+        given = headers.get("authorization", "").encode("latin-1")
+        if not hmac.compare_digest(given, self._key):
+            hint = "Send the header 'Authorization: Bearer KEY'."
+            raise Refusal(401, "unauthorized", "the API key is missing or wrong", hint, {"WWW-Authenticate": "Bearer"})
+
+    async def _read(self, receive: Receive, headers: Headers) -> bytes | None:
+        """The body, whole; None where the client went away before its end."""
+        most = self._settings.max_body
+        length = headers.get("content-length", "")
+        if length.isdigit() and int(length[:20]) > most:
+            raise _too_large(most)
+        pieces, size = [], 0
+        try:
+            async with asyncio.timeout(self._settings.body_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    pieces.append(message.get("body", b""))
+                    size += len(pieces[-1])
+                    if size > most:
+                        raise _too_large(most)
+                    if not message.get("more_body", False):
+                        return b"".join(pieces)
+        except TimeoutError:
+            seconds = self._settings.body_seconds
+            late = f"the body did not arrive within {seconds:g} s"
+            raise Refusal(408, "body_too_slow", late, headers={"Connection": "close"}) from None
+
+
+def _too_large(most: int) -> Refusal:
+    return Refusal(413, "body_too_large", f"the body is too large: expected at most {most:,} bytes", "Send less.")
+
+
+async def _unless_gone(app: ASGIApp, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+    """Run the application on a body that was read, and stop it when its client goes away."""
+    gone = asyncio.ensure_future(receive())
+    pending = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await asyncio.shield(gone)
+
+    work = asyncio.ensure_future(app(scope, replay, send))
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+    finally:
+        gone.cancel()
+        if not work.done():
+            work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work

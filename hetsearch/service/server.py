@@ -1,0 +1,95 @@
+"""The process: a socket, the application, and an end that finishes what was accepted."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import socket
+
+import uvicorn
+
+from hetsearch.errors import UsageError
+from hetsearch.service.app import create_app
+from hetsearch.service.logs import configure
+from hetsearch.service.settings import Settings, read_api_key
+
+log = logging.getLogger("hetsearch.service")
+
+REASONS = {
+    errno.EADDRINUSE: "it is in use",
+    errno.EADDRNOTAVAIL: "this machine has no such address",
+    errno.EACCES: "it may not be used",
+}
+
+
+class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for one in sockets or ():
+            log.info("ready", extra={"url": _url(one)})
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; then no new connection is taken, and every accepted request is answered.
+
+    Raises:
+        UsageError: the address cannot be listened on, or a setting cannot work.
+        HetsearchError: the bundle or the gallery cannot be opened, or they are of different spaces.
+    """
+    configure(settings.log_level)
+    api_key = read_api_key(settings, os.environ)
+    with listener(settings.host, settings.port) as bound:
+        app = create_app(settings, api_key)
+        if api_key is None and not settings.loopback:
+            log.warning("other machines can ask without a key", extra={"host": settings.host})
+        config = uvicorn.Config(
+            app,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=settings.drain_seconds,
+        )
+        server = _Server(config)
+
+        # uvicorn raises the signal once more after its own end; by then there is nothing left to stop.
+        def end(number: int, frame: object) -> None:
+            server.should_exit = True
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, end)
+        server.run(sockets=[bound])
+        log.info("ended")
+
+
+def listener(host: str, port: int) -> socket.socket:
+    """A socket that is bound and does not listen yet: nobody connects before the service is ready.
+
+    Raises:
+        UsageError: the address is none, or cannot be had.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError:
+        raise UsageError(f"there is no address '{host}'", expected="a --host such as 127.0.0.1 or 0.0.0.0") from None
+    bound = socket.socket(family, kind, protocol)
+    if os.name == "posix":  # elsewhere it would let two servers take one port
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        reason = REASONS.get(error.errno or 0, error.strerror)
+        hint = "Choose another --port, or 0 for a free one."
+        raise UsageError(f"nothing can listen on port {port} of '{host}'", observed=reason, hint=hint) from None
+    return bound
+
+
+def _url(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if bound.family == socket.AF_INET6 else f"http://{host}:{port}"

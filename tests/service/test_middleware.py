@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from hetsearch.service.app import create_app
+from hetsearch.service.settings import Settings
+from tests.service.serving import Service, data_uri, problem, serving
+
+KEY = "s3cret-key"
+JSON = {"content-type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "expected"),
+    [
+        (b"{", JSON, (400, "malformed_body")),
+        (b"", JSON, (400, "malformed_body")),
+        (b"\xff\xfe{}", JSON, (400, "malformed_body")),
+        (b'{"input": "\\ud800"}', JSON, (400, "malformed_body")),
+        (b"[" * 20_000, JSON, (400, "malformed_body")),
+        (b"{}", {}, (415, "unsupported_body")),
+        (b"{}", {"content-type": "text/plain"}, (415, "unsupported_body")),
+        (b"input=x", {"content-type": "application/x-www-form-urlencoded"}, (415, "unsupported_body")),
+        (b"x", {"content-type": "multipart/form-data"}, (400, "malformed_body")),
+        (b"x", {"content-type": "multipart/form-data; boundary=y"}, (400, "malformed_body")),
+        (b"--y\r\n\r\n", {"content-type": "multipart/form-data; boundary=y"}, (400, "malformed_body")),
+        (b"x" * 200_001, JSON, (413, "body_too_large")),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/search"])
+def test_bodies(service: Service, path: str, content: bytes, headers: dict, expected: tuple[int, str]) -> None:
+    assert problem(service.http.post(path, content=content, headers=headers)) == expected
+
+
+def test_a_body_that_does_not_say_its_length_is_counted(service: Service) -> None:
+    def endless():
+        for _ in range(100):
+            yield b"x" * 10_000
+
+    answer = service.http.post("/v1/search", content=endless(), headers=JSON)
+    assert problem(answer) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("GET", "/v1/nothing", (404, "not_found")),
+        ("POST", "/v1/nothing", (404, "not_found")),
+        ("GET", "/page/nothing.js", (404, "not_found")),
+        ("GET", "/page/../app.py", (404, "not_found")),
+        ("GET", "/page/..%2fapp.py", (404, "not_found")),
+        ("GET", "/v1/search", (405, "method_not_allowed")),
+        ("DELETE", "/v1/models", (405, "method_not_allowed")),
+    ],
+)
+def test_one_shape_for_unknown_paths_and_methods(
+    service: Service, method: str, path: str, expected: tuple[int, str]
+) -> None:
+    answer = service.http.request(method, path)
+    assert problem(answer) == expected
+    if expected[0] == 405:
+        assert answer.headers["allow"]
+
+
+def test_request_ids_go_in_and_out(service: Service) -> None:
+    assert service.http.get("/health", headers={"X-Request-ID": "trace:42"}).headers["x-request-id"] == "trace:42"
+    for bad in ("", "two words", "x" * 129, 'q"uote'):
+        assert len(service.http.get("/health", headers={"X-Request-ID": bad}).headers["x-request-id"]) == 32
+
+
+def test_the_log_has_a_line_for_each_request(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="hetsearch.service"):
+        service.http.get("/v1/items/secret-name/image", headers={"X-Request-ID": "r1"})
+        service.http.get("/health")  # once this is answered, the line before has been written
+    [record] = [record for record in caplog.records if getattr(record, "status", None) == 404]
+    assert (record.getMessage(), record.method, record.route) == ("request", "GET", "/v1/items/{key:path}/image")
+    assert record.ms > 0
+
+
+def test_another_host_name_is_not_answered(service: Service, settings: Settings) -> None:
+    port = urlsplit(service.url).port
+    for name in (f"localhost:{port}", f"127.0.0.1:{port}", "LOCALHOST", "[::1]:8000"):
+        assert service.http.get("/health", headers={"Host": name}).status_code == 200
+    for name in ("evil.example", f"evil.example:{port}", "localhost.evil.example", ""):
+        assert problem(service.http.get("/health", headers={"Host": name})) == (421, "unknown_host")
+
+
+def test_with_a_key_only_probes_and_the_page_are_open(settings: Settings) -> None:
+    with serving(settings, KEY) as service:
+        for path in ("/health", "/v2/health/live", "/v2/health/ready", "/", "/docs", "/openapi.json", "/page/docs.js"):
+            assert service.http.get(path).status_code == 200, path
+        wrong = ({}, {"Authorization": KEY}, {"Authorization": f"Bearer {KEY}x"}, {"Authorization": "Bearer"})
+        for path in ("/v1/models", "/metrics", "/v2", "/v1/items/x/image", "/nothing"):
+            for headers in wrong:
+                answer = service.http.get(path, headers=headers)
+                assert problem(answer) == (401, "unauthorized")
+                assert answer.headers["www-authenticate"] == "Bearer"
+        assert problem(service.http.post("/v1/search", content=b"x" * 10)) == (401, "unauthorized")
+        right = {"Authorization": f"Bearer {KEY}"}
+        assert service.http.get("/v1/models", headers=right).status_code == 200
+        assert problem(service.http.post("/v1/search", json={}, headers=right)) == (422, "invalid_request")
+
+
+def raw_post(service: Service, body: bytes, length: int | None = None) -> socket.socket:
+    host, port = urlsplit(service.url).hostname, urlsplit(service.url).port
+    head = f"POST /v1/embeddings HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+    connection = socket.create_connection((host, port))
+    connection.sendall(f"{head}Content-Length: {length or len(body)}\r\n\r\n".encode() + body)
+    return connection
+
+
+def test_a_full_queue_refuses_and_a_client_that_leaves_frees_its_place(
+    settings: Settings, pictures: list[Path]
+) -> None:
+    """Pictures wait here for an hour for others, so the queue is as full as the test makes it."""
+    waiting = {"queue": 3, "batch_wait_ms": 3_600_000, "max_images": 3}
+    uri = data_uri(pictures[0].read_bytes())
+    with serving(settings.model_copy(update=waiting)) as service:
+        two = raw_post(service, json.dumps({"input": [uri, uri]}).encode())
+        service.until(2)
+        half = raw_post(service, b'{"input":', length=1000)  # its body never comes
+        service.until(3)
+        answer = service.http.post("/v1/embeddings", json={"input": uri})
+        assert problem(answer) == (503, "queue_full")
+        assert answer.headers["retry-after"] == "1"
+        half.close()
+        service.until(2)
+        answer = service.http.post("/v1/embeddings", json={"input": [uri, uri]})
+        assert problem(answer) == (503, "queue_full")
+        service.until(2)
+        two.close()
+        service.until(0)
+        text = service.http.get("/metrics").text
+        assert 'hetsearch_requests_total{route="/v1/embeddings",status="499"} 2.0' in text
+
+
+def test_a_body_that_comes_too_slowly(settings: Settings) -> None:
+    with serving(settings.model_copy(update={"body_seconds": 0.05})) as service:
+        connection = raw_post(service, b'{"input":', length=1000)
+        answer = b""
+        while piece := connection.recv(10_000):  # to the end of the connection, which the service closes
+            answer += piece
+        connection.close()
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b'"code":"body_too_slow"' in answer
+        service.until(0)
+
+
+def test_what_breaks_inside_is_told_to_the_log_alone(
+    settings: Settings, caplog: pytest.LogCaptureFixture, pictures: list[Path]
+) -> None:
+    app = create_app(settings)
+
+    def broken(pixels: object) -> None:
+        raise RuntimeError("/srv/secret/path is gone")
+
+    async def run() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app)
+        async with app.router.lifespan_context(app):
+            app.state.engine.encoder.encode_pixels = broken
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+                return await http.post("/v1/embeddings", files={"input": pictures[0].read_bytes()})
+
+    answer = asyncio.run(run())
+    assert problem(answer) == (500, "internal_error")
+    assert "secret" not in answer.text
+    assert answer.headers["x-request-id"] in answer.json()["error"]["message"]
+    assert "/srv/secret/path is gone" in caplog.text
