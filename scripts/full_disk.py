@@ -37,8 +37,6 @@ SOURCE = "fashion-mnist:test"
 DISK = 16  # MB
 LEFT = (0, 20_000)  # bytes that a full disk still takes: none, or a small file
 DONE = {"build": 3, "update": 3, "delete": 0, "compact": 0}  # exit codes; some of the pictures cannot be read
-JOBS = tuple(DONE)
-UNFINISHED = (0, 0)  # what is found where a build was not finished
 BALLAST = "ballast"
 
 
@@ -49,7 +47,7 @@ def main() -> int:
         return _child(options)
     with tempfile.TemporaryDirectory() as temporary, _disk(options.disk) as disk:
         trials = Trials(options, Path(temporary), disk)
-        wrong = [line for job in JOBS for line in trials.run(job)]
+        wrong = [line for job in DONE for line in trials.run(job)]
     for line in wrong:
         sys.stdout.write(f"WRONG {line}\n")
     return 1 if wrong else 0
@@ -84,16 +82,15 @@ class Trials:
         what = f"{job}, full after write {at} but for {left:,} bytes"
         shutil.copytree(before, out) if before else None
         child = self._child(job, out, at, left)
-        state, was = opens(out), opens(before) if before else UNFINISHED
+        state, was = opens(out), opens(before) if before else (0, 0)
         wrong = ["a traceback"] if "Traceback" in child.stderr else []
         if child.returncode == 1:
             wrong += [] if "No space left on device" in child.stderr else ["it does not say so"]
-            wrong += [] if state in (was, opens(whole)) else [f"generation and items are then: {state}"]
-            whole_one = f"The gallery is whole, in generation {state[0]}"
-            said = "goes on from what is there" if state == UNFINISHED else whole_one
+            wrong += [] if state in (was, opens(whole)) else [f"the gallery is then: {state}"]
+            said = f"The gallery is whole, in generation {state[0]}" if state[0] else "goes on from what is there"
             wrong += [] if said in child.stderr else [f"not said: {said}"]
         elif child.returncode != DONE[job] or state != opens(whole):
-            wrong.append(f"exit code {child.returncode}; generation and items: {state}")
+            wrong.append(f"exit code {child.returncode}, and the gallery is: {state}")
         wrong += [f"{path.name} is left" for path in out.rglob("*.tmp")]
         (self.disk / BALLAST).unlink()
         again = self._child(job, out, 0, 0)
@@ -112,8 +109,9 @@ class Trials:
         return [] if refused else [f"{job} on a full disk: exit code {child.returncode}: {child.stderr[-300:]}"]
 
     def _before(self, job: str) -> Path | None:
-        place = JOBS.index(job)
-        return self.work / JOBS[place - 1] if place else None
+        jobs = list(DONE)
+        place = jobs.index(job)
+        return self.work / jobs[place - 1] if place else None
 
     def _child(self, job: str, out: Path, at: int, left: int) -> subprocess.CompletedProcess[str]:
         words = ["--child", job, "--work", self.work, "--out", out, "--encoder", self.options.encoder]

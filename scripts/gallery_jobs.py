@@ -1,6 +1,7 @@
 """What the scripts share that disturb gallery jobs: the jobs, their pictures, and what is left of them.
 
-The jobs are done one after the other on one gallery.
+The jobs are ``build``, ``update``, ``delete``, ``compact``, ``upgrade``, ``backfill`` in two steps, ``rollback``, one
+after the other on one gallery. The newer encoder is made up: the one that is given, with one component mirrored.
 """
 
 from __future__ import annotations
@@ -34,52 +35,50 @@ from hetsearch.runtime import Encoder
 from hetsearch.space import Embeddings, EmbeddingSpace, Vectors
 
 JOBS = ("build", "update", "delete", "compact", "upgrade", "backfill", "rollback")
-EMBEDDING = ("build", "update", "backfill")  # these take nearly all the time
-NEWER = "sp_00000000000000ff"  # the space of the newer encoder
 BEFORE, AFTER = "before", "after"
 FACTORY = "IVF16,SQ8"
 
 
 class Wrapped:
-    """An encoder that is as the one inside, but for what a kind of it changes."""
+    """An encoder that is as the one inside in all that it does not say itself."""
 
     def __init__(self, inner: Encoder) -> None:
-        self.inner = inner
+        self._inner = inner
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
+        return getattr(self._inner, name)
 
 
 class Counting(Wrapped):
-    """It counts the images that a job embeds."""
+    """It counts the images that it embeds."""
 
     images = 0
 
     def encode_pixels(self, pixels: Pixels) -> Vectors:
         """Embed and count."""
         self.images += len(pixels)
-        return self.inner.encode_pixels(pixels)
+        return self._inner.encode_pixels(pixels)
 
 
 class Newer(Wrapped):
     """It mirrors one component, and is of a space of its own, which declares the other one."""
 
-    space = NEWER
+    space = "sp_00000000000000ff"
 
     @property
     def declared(self) -> EmbeddingSpace:
         """Its space."""
-        record = {"space": self.inner.space, "compatible": {"map": None}}
-        return EmbeddingSpace(NEWER, self.dim, "f" * 64, compatible_with=(record,))
+        record = {"space": self._inner.space, "compatible": {"map": None}}
+        return EmbeddingSpace(self.space, self._inner.dim, "f" * 64, compatible_with=(record,))
 
     def encode(self, images: Any, keys: Any = None) -> Embeddings:
         """Embed pictures."""
-        found = self.inner.encode(images, keys)
-        return Embeddings(_mirrored(found.vectors), NEWER, found.keys)
+        found = self._inner.encode(images, keys)
+        return Embeddings(_mirrored(found.vectors), self.space, found.keys)
 
     def encode_pixels(self, pixels: Pixels) -> Vectors:
         """Embed."""
-        return _mirrored(self.inner.encode_pixels(pixels))
+        return _mirrored(self._inner.encode_pixels(pixels))
 
 
 def _mirrored(vectors: Vectors) -> Vectors:

@@ -33,19 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gallery_jobs import (
-    AFTER,
-    BEFORE,
-    EMBEDDING,
-    JOBS,
-    Counting,
-    Newer,
-    differences,
-    make_listings,
-    opens,
-    renames,
-    run_job,
-)
+from gallery_jobs import AFTER, BEFORE, JOBS, Counting, Newer, differences, make_listings, opens, renames, run_job
 
 from hetsearch.data.sources import open_source
 from hetsearch.files import write_json
@@ -55,6 +43,8 @@ from hetsearch.gallery.manifest import read_manifest
 from hetsearch.gallery.shards import FOOTER
 from hetsearch.gallery.tables import read_metadata
 from hetsearch.runtime import load_encoder
+
+EMBEDDING = ("build", "update", "backfill")  # these take nearly all the time
 
 
 @dataclass(frozen=True)
