@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from hetsearch.data.sources import open_source
 from hetsearch.errors import SpaceMismatch, UsageError
 from hetsearch.gallery import build_gallery, delete_items
+from hetsearch.gallery.card import read_card, write_card
 from hetsearch.gallery.milvus_client import Unreachable
 from hetsearch.runtime import OnnxEncoder, load_encoder
 from hetsearch.service.collection import Collection
@@ -112,8 +112,7 @@ def test_pictures_of_a_named_set(
     folder = tmp_path / "images"
     images = open_source(str(fashion_folder_of(folder, fashion_test)))
     build_gallery(encoder, images, tmp_path / "g", progress=False)
-    document = json.loads((tmp_path / "g" / "gallery.json").read_text())
-    (tmp_path / "g" / "gallery.json").write_text(json.dumps({**document, "images": "fashion-mnist:test"}))
+    write_card(tmp_path / "g", read_card(tmp_path / "g").model_copy(update={"images": "fashion-mnist:test"}))
     opened = Collection(str(tmp_path / "g"), SPACE)
     opened.gallery._items.table = opened.gallery.items.drop_columns(["path"])
     assert opened.has_pictures
