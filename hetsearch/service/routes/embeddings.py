@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import FileResponse, Response
 
 from hetsearch.bundle import CARD, ONNX
+from hetsearch.service.assets import ASK_AGAIN, has_already
 from hetsearch.service.bodies import read_json_or_form, too_many_pictures
 from hetsearch.service.engine import Engine, Steps
 from hetsearch.service.errors import Refusal
@@ -72,7 +73,10 @@ async def model(request: Request, model: ModelName) -> Model:
 )
 async def network(request: Request, model: ModelName) -> Response:
     """The network itself, for who embeds at home: ``uint8 (n, C, S, S)`` in, unit vectors out."""
-    return FileResponse(require_model(request, model).encoder.folder / ONNX, media_type="application/octet-stream")
+    path = require_model(request, model).encoder.folder / ONNX
+    headers = {"Cache-Control": f"private, {ASK_AGAIN}"}
+    file = FileResponse(path, headers=headers, media_type="application/octet-stream", stat_result=path.stat())
+    return Response(status_code=304, headers=headers) if has_already(request, file.headers["etag"]) else file
 
 
 def require_model(request: Request, name: str) -> Engine:
