@@ -94,5 +94,5 @@ GOLDEN: dict[str, Picture] = {
     "wide": lambda: encoded(scene(900, 3)),
     "tiny": lambda: encoded(scene(1, 1)),
     "two pixels": lambda: encoded(scene(2, 1)),
-    "large jpeg": lambda: encoded(scene(2400, 1800), "JPEG", quality=85),
+    "large jpeg": lambda: encoded(scene(1200, 900), "JPEG", quality=85),
 }

@@ -29,13 +29,15 @@ export function drawVector(canvas, vector) {
   });
 }
 
+const APART = "\u00a0"; // a number and its unit stay in one line
+
 export function bytes(count) {
-  if (count < 1000) return `${count} B`;
-  return count < 1e6 ? `${round(count / 1e3)} kB` : `${round(count / 1e6)} MB`;
+  if (count < 1000) return `${count}${APART}B`;
+  return count < 1e6 ? `${round(count / 1e3)}${APART}kB` : `${round(count / 1e6)}${APART}MB`;
 }
 
 export function duration(ms) {
-  return ms < 1000 ? `${round(ms)} ms` : `${round(ms / 1000)} s`;
+  return ms < 1000 ? `${round(ms)}${APART}ms` : `${round(ms / 1000)}${APART}s`;
 }
 
 function round(value) {

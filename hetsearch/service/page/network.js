@@ -3,12 +3,15 @@
 const RUNTIME = "/page/onnxruntime-web";
 const SPACE = "hetsearch.space"; // as hetsearch/runtime reads it from the file's metadata
 
+// A module with one function that makes a vector of 128 bits, as ONNX Runtime's build does everywhere.
+const SIMD = [
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11,
+];
+
 /** Why this browser cannot run the network; null where it can. */
 export function whyNot() {
   if (typeof WebAssembly !== "object") return "This browser has no WebAssembly";
-  // A function that makes a vector of 128 bits: what ONNX Runtime's build is compiled for.
-  const simd = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
-  return WebAssembly.validate(new Uint8Array(simd)) ? null : "This browser's WebAssembly lacks SIMD";
+  return WebAssembly.validate(new Uint8Array(SIMD)) ? null : "This browser's WebAssembly lacks SIMD";
 }
 
 /** The space that an ONNX file says its vectors lie in: whatever else is told of it, the file is what embeds. */
@@ -23,12 +26,12 @@ export function spaceOf(file) {
  *
  * @param {object} model what GET /v1/models says of it.
  * @param {Uint8Array} file its ONNX file.
- * @returns {Promise<{embed: (pixels: Uint8Array) => Promise<Float32Array>, version: string, size: number, kept: boolean}>}
- *   a function from channels × size × size pixels to a unit vector; the runtime's version, its bytes as they are sent,
- *   and whether the browser had them already.
+ * @returns {Promise<object>} embed, from channels × size × size pixels to a unit vector; the runtime's version; size,
+ *   its bytes as they are sent; and whether the browser had kept them.
  */
 export async function loadNetwork(model, file) {
-  if (spaceOf(file) !== model.space) throw new Error(`The network is of the space ${spaceOf(file)}, not ${model.space}.`);
+  const space = spaceOf(file);
+  if (space !== model.space) throw new Error(`the network is of the space ${space}, not ${model.space}.`);
   const index = await (await fetch(`${RUNTIME}/index.json`)).json();
   const base = new URL(`${RUNTIME}/${index.version}/`, location.href).href;
   const ort = await import(`${base}ort.wasm.min.mjs`);
@@ -44,5 +47,6 @@ export async function loadNetwork(model, file) {
   await embed(new Uint8Array(channels * side * side)); // the first call is the slowest
   const size = Object.values(index.files).reduce((sum, one) => sum + one.gzip_bytes, 0);
   const loaded = performance.getEntriesByType("resource").filter(({ name }) => name.startsWith(base));
-  return { embed, version: index.version, size, kept: loaded.length > 0 && loaded.every((one) => one.transferSize === 0) };
+  const kept = loaded.length > 0 && loaded.every((one) => one.transferSize === 0);
+  return { embed, version: index.version, size, kept };
 }

@@ -4,6 +4,10 @@
 const TAG = 274;
 const SHORT = 3;
 
+// In a chunk: where its name is, where its size; the bytes around its data, and what these are a multiple of.
+const PNG = { name: 4, size: 0, around: 12, multiple: 1, little: false };
+const WEBP = { name: 0, size: 4, around: 8, multiple: 2, little: true };
+
 /**
  * @param {ArrayBuffer} buffer a picture's file; where it has the tag, the tag's value becomes 1.
  * @returns {number} 1 to 8, as EXIF 2.3 has it; 1 where there is none.
@@ -37,10 +41,8 @@ export function turning(orientation, width, height) {
 function tiffIn(view) {
   let place = null;
   if (text(view, 0, 2) === "\xff\xd8") place = inJpeg(view);
-  else if (text(view, 1, 3) === "PNG") place = inChunks(view, 8, "eXIf", { name: 4, size: 0, data: 8, after: 12, even: 1 });
-  else if (text(view, 8, 4) === "WEBP") {
-    place = inChunks(view, 12, "EXIF", { name: 0, size: 4, data: 8, after: 8, even: 2, little: true });
-  }
+  else if (text(view, 1, 3) === "PNG") place = inChunks(view, 8, "eXIf", PNG);
+  else if (text(view, 8, 4) === "WEBP") place = inChunks(view, 12, "EXIF", WEBP);
   if (place === null) return null;
   return text(view, place, 6) === "Exif\0\0" ? place + 6 : place;
 }
@@ -58,9 +60,9 @@ function inJpeg(view) {
 
 function inChunks(view, start, wanted, at) {
   for (let place = start; place + 8 <= view.byteLength; ) {
-    if (text(view, place + at.name, 4) === wanted) return place + at.data;
+    if (text(view, place + at.name, 4) === wanted) return place + 8;
     const size = view.getUint32(place + at.size, at.little);
-    place += at.after + Math.ceil(size / at.even) * at.even;
+    place += at.around + Math.ceil(size / at.multiple) * at.multiple;
   }
   return null;
 }

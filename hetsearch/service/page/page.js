@@ -1,16 +1,18 @@
 // The page: a picture comes in, is embedded here or on the server, and the nearest items of the gallery come back.
 
-import { bytes, drawPixels, drawVector, duration } from "/page/draw.js";
+import { bytes, duration } from "/page/draw.js";
 import { loadNetwork, whyNot } from "/page/network.js";
 import { PictureError, preprocess } from "/page/preprocess.js";
 import { Refused, Service } from "/page/service.js";
-import { showHits, showSearch, showServed } from "/page/view.js";
+import { showHits, showSearch, showServed, showSteps, SMALL, words } from "/page/view.js";
 
 const HITS = 12;
 const FIRST = 12; // items of the gallery that are shown before anybody asks
+const LACK = whyNot(); // what this browser lacks, if it does
 
 const service = new Service();
-const state = { model: null, network: null, items: null, picture: null, turn: 0 };
+// Which network answers, how it runs here, how many items there are, what is asked, and how often it was asked.
+const state = { model: null, network: null, items: null, picture: null, turn: 0, starting: null };
 const at = (id) => document.getElementById(id);
 
 function say(text) {
@@ -35,27 +37,39 @@ function promise() {
       : "Your picture is sent to the server, and both vectors are compared.";
 }
 
+/** Begin, or wait for what has begun. */
+function start() {
+  state.starting ??= begin().finally(() => {
+    state.starting = null;
+  });
+  return state.starting;
+}
+
 /** Everything that is needed before a picture can be searched with. */
-async function start() {
+async function begin() {
   warn();
   const health = await service.health();
-  state.items = health.items;
   state.model = await service.model();
+  state.items = health.items;
   at("unlock").hidden = true;
+  at("key").value = "";
   showServed(health, state.model);
   promise();
-  const reason = whyNot();
-  if (reason !== null) {
-    warn(`${reason}, so it cannot embed. The server can: choose “on the server”, which sends the picture.`);
-    document.querySelector("input[value=browser]").disabled = true;
-    say("Waiting for you to choose.");
-  } else {
+  if (LACK === null) {
     say("Loading the network …");
     await load();
     say("Ready.");
+  } else {
+    document.querySelector("input[value=browser]").disabled = true;
+    lacking();
   }
   if (state.picture !== null) await run();
   else if (state.items) await showSome();
+}
+
+function lacking() {
+  warn(`${LACK}, so it cannot embed. The server can: choose “on the server”, which sends the picture.`);
+  say("Nothing is sent until you choose.");
 }
 
 async function load() {
@@ -74,15 +88,18 @@ async function showSome() {
   const found = await Promise.all(Array.from({ length: 2 * FIRST }, () => nearestTo(randomUnit(state.model.dim))));
   const some = new Map(found.flat().map((hit) => [hit.key, hit]));
   if (state.picture !== null) return;
-  await showHits([...some.values()].slice(0, FIRST), "Some of the gallery", service, again);
+  const words = { title: "Some of the gallery: choose one, or bring a picture", scored: false };
+  await showHits([...some.values()].slice(0, FIRST), words, service, again);
 }
 
 async function nearestTo(vector) {
   return (await service.search(vector, state.model.space, 1)).body.hits;
 }
 
+/** Of a normal distribution, so that no direction is likelier than another. */
 function randomUnit(dim) {
-  const vector = Float32Array.from({ length: dim }, () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random()));
+  const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+  const vector = Float32Array.from({ length: dim }, normal);
   const norm = Math.hypot(...vector);
   return vector.map((value) => value / norm);
 }
@@ -91,11 +108,9 @@ function randomUnit(dim) {
 async function ask(file, name) {
   state.picture = { file, name };
   const picture = at("picture");
-  URL.revokeObjectURL(picture.src);
+  picture.hidden = true; // until it is known that the browser can show it
   picture.src = URL.createObjectURL(file);
   picture.alt = `Your picture, ${name}`;
-  picture.hidden = false;
-  at("drop").classList.add("full");
   await attempt(run);
 }
 
@@ -106,22 +121,38 @@ const again = (blob, hit) => {
 
 /** Embed the present picture where it is wanted, and search with its vector. */
 async function run() {
+  if (state.model === null) return start();
   const turn = ++state.turn; // who asks again while an answer is under way sees the later one only
   const { file, name } = state.picture;
   warn();
   say(`Searching with ${name} …`);
+  at("answer").setAttribute("aria-busy", "true");
   const mine = state.network === null ? null : await embedHere(file).catch(refuse);
   const theirs = where() === "server" ? await service.embed(file) : null;
-  if (turn !== state.turn || (mine === null && theirs === null)) return;
-  const { vector, space } = theirs ?? mine;
-  showSteps(file, mine, theirs);
-  if (state.items === null) return say("This service has no gallery to search.");
-  const found = await service.search(vector, space, HITS);
   if (turn !== state.turn) return;
-  const pictures = await showHits(found.body.hits, "Nearest items", service, again);
+  if (mine === null && theirs === null) return nothing();
+  const { vector, space } = theirs ?? mine;
+  showSteps(state.model, file, mine, theirs);
+  const found = state.items === null ? null : await service.search(vector, space, HITS);
+  if (turn !== state.turn) return;
+  at("answer").removeAttribute("aria-busy");
+  if (found === null) return say(`Embedded ${place(theirs)}. This service has no gallery to search.`);
+  const pictures = await showHits(found.body.hits, { title: "Nearest items", scored: true }, service, again);
   if (turn !== state.turn) return;
   showSearch(found, pictures, file, theirs);
-  say(words(found.body.hits, theirs === null ? "in this browser" : "on the server"));
+  say(words(found.body.hits, place(theirs)));
+}
+
+function place(theirs) {
+  return theirs === null ? "in this browser" : "on the server";
+}
+
+/** The present picture has no answer, and another one's must not stand beside it. */
+function nothing() {
+  at("steps").hidden = at("found").hidden = true;
+  at("answer").removeAttribute("aria-busy");
+  if (LACK !== null) lacking();
+  else say("Nothing was sent.");
 }
 
 async function embedHere(file) {
@@ -136,48 +167,19 @@ async function embedHere(file) {
 /** A picture that cannot be read here may still be read by the server. */
 function refuse(error) {
   if (!(error instanceof PictureError)) throw error;
-  const way = where() === "server" ? "So the vectors cannot be compared." : "JPEG, PNG and WebP are read everywhere; the server reads TIFF too.";
-  warn(`${error.message} ${way}`);
-  if (where() === "browser") say("Nothing was sent.");
+  if (where() === "server") warn(`${error.message} So the vectors cannot be compared.`);
+  else warn(`${error.message} JPEG, PNG, WebP and GIF always work. Or choose “on the server”, which may read it.`);
   return null;
-}
-
-function showSteps(file, mine, theirs) {
-  at("steps").hidden = false;
-  const { input, dim } = state.model;
-  const here = mine !== null && theirs === null;
-  fill("prepare", mine ? duration(mine.prepareMs) : "", mine ? `${bytes(file.size)}, ${mine.width} × ${mine.height} pixels, become ${input.size} × ${input.size}: ${bytes(mine.pixels.length)}.` : "By the server.");
-  const travelled = theirs && `Sent ${bytes(theirs.sent)}, received ${bytes(theirs.received)}; the server took ${duration(theirs.server)}.`;
-  fill("embed", duration(here ? mine.embedMs : theirs.ms), here ? `${dim} numbers, in this browser. Nothing was sent.` : travelled);
-  if (mine !== null) drawPixels(document.querySelector("#prepare canvas"), mine.pixels, input);
-  drawVector(document.querySelector("#embed canvas"), (theirs ?? mine).vector);
-  at("cosine").hidden = mine === null || theirs === null;
-  if (mine !== null && theirs !== null) {
-    at("cosine").textContent = `The cosine of the browser's vector and the server's: ${cosine(mine.vector, theirs.vector).toFixed(6)}`;
-  }
-}
-
-function fill(id, time, text) {
-  at(id).querySelector("strong").textContent = time;
-  at(id).querySelector("p").textContent = text;
-}
-
-function cosine(one, other) {
-  const dot = one.reduce((sum, value, place) => sum + value * other[place], 0);
-  return dot / Math.hypot(...one) / Math.hypot(...other);
-}
-
-function words(hits, place) {
-  if (!hits.length) return "No items were found.";
-  const [best] = hits;
-  return `${hits.length} items, embedded ${place}. The nearest: ${best.item.label ?? best.key}, score ${best.score.toFixed(3)}.`;
 }
 
 /** Do something, and say what kept it from being done. */
 async function attempt(work) {
+  const turn = state.turn + 1;
   try {
     await work();
   } catch (error) {
+    if (state.turn > turn) return; // nobody waits for it any more
+    if (state.picture !== null) nothing();
     say("");
     if (error instanceof Refused && error.status === 401) return lock(error);
     warn(error instanceof Refused ? explained(error) : `Something went wrong in this page: ${error.message}`);
@@ -207,6 +209,12 @@ function listen() {
       event.target.value = ""; // so that the same file can be chosen again
     });
   }
+  at("picture").addEventListener("load", ({ target }) => {
+    URL.revokeObjectURL(target.src);
+    target.hidden = false;
+    target.classList.toggle("small", target.naturalWidth < SMALL);
+    at("drop").classList.add("full");
+  });
   document.addEventListener("paste", (event) => take(event.clipboardData.files));
   document.addEventListener("dragover", (event) => {
     event.preventDefault();

@@ -22,8 +22,8 @@ export class PictureError extends Error {}
  *
  * @param {Blob} file an encoded picture.
  * @param {object} spec the encoder's input: size, channels, fit, resample, background.
- * @returns {Promise<{pixels: Uint8Array, width: number, height: number}>} channels × size × size values; the picture's
- *   own width and height, upright.
+ * @returns {Promise<{pixels: Uint8Array, width: number, height: number}>} channels × size × size values; the width and
+ *   the height of the picture, upright.
  * @throws {PictureError}
  */
 export async function preprocess(file, spec) {
@@ -131,7 +131,8 @@ function weights(from, to, filter) {
     const centre = (place + 0.5) * scale;
     const first = Math.max(0, Math.trunc(centre - support + 0.5));
     const end = Math.min(from, Math.trunc(centre + support + 0.5));
-    const exact = Array.from({ length: end - first }, (_, step) => filter.weight((step + first - centre + 0.5) * shrink));
+    const away = (step) => (step + first - centre + 0.5) * shrink;
+    const exact = Array.from({ length: end - first }, (_, step) => filter.weight(away(step)));
     const sum = exact.reduce((total, weight) => total + weight, 0) || 1;
     return { first, taps: Int32Array.from(exact, (weight) => roundHalfUp((weight / sum) * 2 ** BITS)) };
   });

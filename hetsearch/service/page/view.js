@@ -1,8 +1,8 @@
 // What is shown of the service's answers.
 
-import { bytes, duration } from "/page/draw.js";
+import { bytes, drawPixels, drawVector, duration } from "/page/draw.js";
 
-const SMALL = 96; // pixels; enlarged as they are, not blurred
+export const SMALL = 96; // pixels; enlarged as they are, not blurred
 
 /** What is behind the page, in a line. */
 export function showServed(health, model) {
@@ -16,13 +16,11 @@ export function showServed(health, model) {
  *
  * @returns {Promise<{count: number, size: number}>} their pictures, once they are here, and the bytes of them.
  */
-export async function showHits(hits, title, service, choose) {
+export async function showHits(hits, { title, scored }, service, choose) {
   const found = document.getElementById("found");
   found.hidden = false;
   found.querySelector("h2").textContent = title;
   const list = found.querySelector("ol");
-  for (const image of list.querySelectorAll("img")) URL.revokeObjectURL(image.src);
-  const scored = title !== "Some of the gallery";
   const cards = hits.map((hit) => card(hit, scored));
   list.replaceChildren(...cards);
   const sizes = await Promise.all(hits.map((hit, place) => picture(cards[place], hit, service, choose)));
@@ -32,14 +30,10 @@ export async function showHits(hits, title, service, choose) {
 function card(hit, scored) {
   const button = make("button", { type: "button", disabled: true });
   const label = hit.item.label ?? hit.key;
-  button.setAttribute("aria-label", `${label}${scored ? `, score ${hit.score.toFixed(3)}` : ""}, ${hit.key}: search with this item`);
-  button.append(make("span", { className: "image" }), make("span", { className: "label", textContent: label }));
-  if (scored) {
-    const score = make("span", { className: "score", textContent: hit.score.toFixed(3) });
-    score.style.setProperty("--score", Math.max(0, hit.score));
-    button.append(score);
-  }
-  button.append(make("span", { className: "key", textContent: hit.key, title: hit.key }));
+  const score = hit.score.toFixed(4);
+  button.setAttribute("aria-label", `${label}${scored ? `, score ${score}` : ""}, ${hit.key}: search with this item`);
+  const parts = { image: "", label, ...(scored ? { score } : {}), key: hit.key };
+  button.append(...Object.entries(parts).map(([className, textContent]) => make("span", { className, textContent })));
   const item = make("li");
   item.append(button);
   return item;
@@ -51,7 +45,10 @@ async function picture(item, hit, service, choose) {
   const blob = await service.file(hit.image).catch(() => null); // an item without its picture is still an item
   if (blob === null) return 0;
   const image = make("img", { alt: "", src: URL.createObjectURL(blob) });
-  image.addEventListener("load", () => image.classList.toggle("small", image.naturalWidth < SMALL));
+  image.addEventListener("load", () => {
+    URL.revokeObjectURL(image.src);
+    image.classList.toggle("small", image.naturalWidth < SMALL);
+  });
   item.querySelector(".image").append(image);
   const button = item.querySelector("button");
   button.disabled = false;
@@ -59,19 +56,63 @@ async function picture(item, hit, service, choose) {
   return blob.size;
 }
 
+/** What the picture became: pixels, where this browser read them, and the vector that is searched with. */
+export function showSteps({ input, dim }, file, mine, theirs) {
+  document.getElementById("steps").hidden = false;
+  document.getElementById("search").hidden = true; // until it is done
+  const [prepare, embed] = ["prepare", "embed"].map((id) => document.getElementById(id));
+  prepare.hidden = mine === null;
+  if (mine !== null) {
+    const from = `${bytes(file.size)}, ${mine.width} × ${mine.height} pixels,`;
+    fill(prepare, mine.prepareMs, `${from} became ${input.size} × ${input.size}: ${bytes(mine.pixels.length)}.`);
+    drawPixels(prepare.querySelector("canvas"), mine.pixels, input);
+  }
+  if (theirs === null) fill(embed, mine.embedMs, `${dim} numbers, made in this browser. Nothing was sent.`);
+  else {
+    const travelled = `↑\u00a0${bytes(theirs.sent)}, ↓\u00a0${bytes(theirs.received)}`;
+    fill(embed, theirs.ms, `${dim} numbers, made on the server in ${duration(theirs.server)}: ${travelled}.`);
+  }
+  drawVector(embed.querySelector("canvas"), (theirs ?? mine).vector);
+  const both = document.getElementById("cosine");
+  both.hidden = mine === null || theirs === null;
+  if (both.hidden) return;
+  const alike = cosine(mine.vector, theirs.vector).toFixed(6);
+  const beside = `The browser took ${duration(mine.embedMs)}.`;
+  both.textContent = `Cosine of the browser's and the server's vector: ${alike}. ${beside}`;
+}
+
+function fill(step, ms, text) {
+  step.querySelector("strong").textContent = duration(ms);
+  step.querySelector("p").textContent = text;
+}
+
+function cosine(one, other) {
+  const dot = one.reduce((sum, value, place) => sum + value * other[place], 0);
+  return dot / Math.hypot(...one) / Math.hypot(...other);
+}
+
+/** What was found, for who hears the page. */
+export function words(hits, place) {
+  if (!hits.length) return "No items were found.";
+  const [best] = hits;
+  const name = best.item.label ?? best.key;
+  return `${hits.length} items, embedded ${place}. The nearest: ${name}, score ${best.score.toFixed(4)}.`;
+}
+
 /** What the search took, and what it and the picture sent. */
 export function showSearch(found, pictures, file, theirs) {
   const step = document.getElementById("search");
-  step.querySelector("strong").textContent = duration(found.ms);
-  const rows = [["vector", found.sent, "↑"], ["hits", found.received, "↓"]];
-  if (pictures.count) rows.push([`${pictures.count} pictures`, pictures.size, "↓"]);
-  const parts = rows.flatMap(([name, size, arrow]) => [
-    make("dt", { textContent: `${arrow} ${name}` }),
-    make("dd", { textContent: bytes(size) }),
-  ]);
-  step.querySelector("dl").replaceChildren(...parts);
-  const instead = theirs === null && file.size > 2 * found.sent ? ` The picture would have been ${bytes(file.size)}.` : "";
-  step.querySelector("p").textContent = `The server took ${duration(found.server)} of it.${instead}`;
+  step.hidden = false;
+  const rows = [["↑ vector", found.sent], ["↓ hits", found.received]];
+  if (pictures.count) rows.push([`↓ ${pictures.count} pictures`, pictures.size]);
+  const list = step.querySelector("dl");
+  list.replaceChildren();
+  for (const [name, size] of rows) {
+    list.append(make("dt", { textContent: name }), make("dd", { textContent: bytes(size) }));
+  }
+  const spared = theirs === null && file.size > 2 * found.sent;
+  const instead = spared ? ` The picture would have been ${bytes(file.size)}.` : "";
+  fill(step, found.ms, `The server took ${duration(found.server)} of it.${instead}`);
 }
 
 function make(name, properties = {}) {
