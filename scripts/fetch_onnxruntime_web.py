@@ -3,7 +3,7 @@
     python scripts/fetch_onnxruntime_web.py                    # the version that is there, checked against its sums
     python scripts/fetch_onnxruntime_web.py --version 1.31.0   # another one, whose sums are recorded anew
 
-`npm pack` downloads the package onnxruntime-web (MIT) and compares it with the registry's own sum; nothing of it is run.
+`npm pack` downloads the package onnxruntime-web (MIT) and compares it with the registry's sum; nothing of it is run.
 Three files of it go, gzipped, into hetsearch/service/onnxruntime_web/, with their sums in index.json. The package lacks
 the text of its licence; that and the notices of what it contains come from the installed Python package of the project.
 """
@@ -39,18 +39,19 @@ def main() -> None:
     parser.add_argument("--version", default=known["version"])
     version = parser.parse_args().version
     integrity, contents = download(version)
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    for name, found in sums.items():
+        if version == known["version"] and found != known["files"].get(name, {}).get("sha256", found):
+            raise SystemExit(f"{name} of {PACKAGE} {version} is not the file that was recorded: {found}")
     licence = Path(onnxruntime.__file__).parent
     make_folder(FOLDER)
     write_bytes(FOLDER / LICENCE, (licence / LICENCE).read_bytes())
     write_bytes(FOLDER / f"{NOTICES}.gz", packed((licence / NOTICES).read_bytes()))
     files = {}
     for name, content in contents.items():
-        record = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        before = known["files"].get(name, {}).get("sha256", record["sha256"])
-        if version == known["version"] and before != record["sha256"]:
-            raise SystemExit(f"{name} of {PACKAGE} {version} is not the file that was recorded: {record['sha256']}")
         small = packed(content)
         write_bytes(FOLDER / f"{name}.gz", small)
+        record = {"bytes": len(content), "sha256": sums[name]}
         files[name] = record | {"gzip_bytes": len(small), "gzip_sha256": hashlib.sha256(small).hexdigest()}
     words = {"name": PACKAGE, "version": version, "license": "MIT", "integrity": integrity}
     write_json(INDEX, {**words, "files": files})

@@ -267,5 +267,5 @@ def test_the_key_is_asked_for(browser: Browser, settings: Settings, pictures: li
         browser.wait("status", "12 items")
         shown = browser.driver.execute_script("return document.querySelectorAll('#found img').length")
         assert shown == 12
-        kept = "return [document.cookie, localStorage.length, sessionStorage.length, document.getElementById('key').value]"
-        assert browser.driver.execute_script(kept) == ["", 0, 0, ""]
+        kept = "return [document.cookie, localStorage.length + sessionStorage.length, arguments[0].value]"
+        assert browser.driver.execute_script(kept, field) == ["", 0, ""]
