@@ -98,8 +98,10 @@ class Judge:
         """What the measured numbers depend on, besides the weights."""
         gallery = {} if self.gallery is None else {"gallery": self.gallery}
         images = {"calibration": self.calibration, "validation": self.validation}
-        words = json.dumps([self.batch_size, self.sides.labels.tolist()])
-        return hashlib.sha256(f"{fingerprint_of({**images, **gallery})} {words}".encode()).hexdigest()
+        # Labels, groups and roles: the same vectors are worth another number by another protocol.
+        sides = {name: np.asarray(column).tolist() for name, column in vars(self.sides).items()}
+        told = json.dumps([self.batch_size, sides])
+        return hashlib.sha256(f"{fingerprint_of({**images, **gallery})} {told}".encode()).hexdigest()
 
 
 def reward_of(metrics: Metrics, config: RewardConfig) -> float:

@@ -20,7 +20,7 @@ from hetsearch.nas import rewards
 from hetsearch.nas.config import NasConfig, RewardConfig
 from hetsearch.nas.costs import MACS
 from hetsearch.nas.job import Job
-from hetsearch.nas.rewards import Scorer, reward_of
+from hetsearch.nas.rewards import Scorer
 from hetsearch.query.describe import describe
 from hetsearch.training import loop
 
@@ -134,13 +134,6 @@ def test_processes_measure_what_one_does(
         assert several.rewards([*names, names[0]]) == [*alone, alone[0]]
     finally:
         several.close()
-
-
-def test_the_three_rewards() -> None:
-    metrics = {"map": 0.5, "p@1": 0.6, "homogeneous_map": 0.25, "homogeneous_p@1": 0.75}
-    assert reward_of(metrics, RewardConfig(kind="R1")) == 0.25
-    assert reward_of(metrics, RewardConfig(kind="R2", metric="p@1")) == 0.6
-    assert reward_of(metrics, RewardConfig(kind="R3")) == 0.125
 
 
 def test_an_impossible_budget_names_the_smallest(tmp_path: Path, config_of: MakeConfig, space: Path) -> None:
