@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,10 @@ def test_the_whole_way(
     assert describe(tmp_path / "run").kind == "architecture search"
     assert describe(tmp_path / "run").whole
     assert "remembered" in found["reward"]["means"]
+    told = capsys.readouterr().err
+    best = found["methods"]["evolution"]["history"][-1]
+    assert f"evolution: 8 of 8, best R3 {best:.4f}" in told
+    assert "NSGA-II: 8 of 8" in told
 
 
 def test_a_killed_supernet_resumes_to_the_same_weights(
@@ -164,8 +169,8 @@ def test_a_supernet_of_another_space_is_refused(
         Job(config_of(), space, tmp_path).search(tmp_path / "supernet")
 
 
-def test_a_validation_split_that_tells_nothing_is_refused(
-    tmp_path: Path, config_of: MakeConfig, document: dict[str, Any], space: Path
+def test_a_split_that_tells_nothing_is_refused(
+    tmp_path: Path, config_of: MakeConfig, document: dict[str, Any], space: Path, fashion_folder: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
     data = {**document["recipe"]["data"], "validation": str(tmp_path / "empty")}
@@ -173,6 +178,9 @@ def test_a_validation_split_that_tells_nothing_is_refused(
         Job(config_of(recipe={**document["recipe"], "data": data}), space, tmp_path / "out")
     with pytest.raises(DataError, match="each of a class of its own"):
         Job(config_of(reward={**document["reward"], "limit": 1}), space, tmp_path / "out")
+    shutil.copytree(fashion_folder / os.listdir(fashion_folder)[0], tmp_path / "unlabelled")
+    with pytest.raises(DataError, match=r"'.*unlabelled' has no labels"):  # not after an hour of training
+        Job(config_of(test=str(tmp_path / "unlabelled")), space, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

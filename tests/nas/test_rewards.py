@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import os
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from hetsearch.data.sides import Sides
+from hetsearch.errors import HetsearchError
+from hetsearch.models.search_space import SearchSpace, Stage
+from hetsearch.nas import rewards
 from hetsearch.nas.config import RewardConfig
-from hetsearch.nas.rewards import Judge, reward_of
+from hetsearch.nas.rewards import Judge, Scorer, reward_of
+from hetsearch.nas.supernet import build_supernet
+from tests.nas.conftest import SPEC
 
 
 def test_the_three_rewards() -> None:
@@ -47,3 +55,16 @@ def test_what_was_measured_on_other_images_is_not_remembered(judge: Judge, name:
     assert replace(judge, **{name: getattr(judge, name)[::-1].copy()}).fingerprint() != judge.fingerprint()
     assert replace(judge, batch_size=2).fingerprint() != judge.fingerprint()
     assert replace(judge, gallery=None).fingerprint() != judge.fingerprint()
+
+
+def test_a_dead_process_is_no_traceback(judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = build_supernet(SearchSpace(stages=(Stage(width=4),), choices=("conv3",)), dim=2, spec=SPEC)
+    monkeypatch.setattr(rewards, "load_supernet", lambda folder: (network, None))
+    monkeypatch.setattr(rewards, "_start", _end)
+    scorer = Scorer(tmp_path, judge, RewardConfig(), tmp_path, 2)
+    with closing(scorer), pytest.raises(HetsearchError, match=r"was ended: observed 2 processes.*search\.processes"):
+        scorer.rewards(["c3"])
+
+
+def _end(supernet: Path, judge: Judge) -> None:
+    os._exit(1)
