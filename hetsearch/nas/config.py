@@ -90,7 +90,7 @@ class NasConfig(Config):
         arguments = {
             "search_space": self.search_space.model_dump(mode="json"),
             "sampling": self.supernet.sampling.model_dump(mode="json"),
-            "macs": self.budget.macs,
+            "budget": self.budget.model_dump(exclude_none=True),
             "probes": self.supernet.probes,
         }
         what = {"encoder.architecture": "supernet", "encoder.arguments": arguments, "encoder.initial": None}

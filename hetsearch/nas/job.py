@@ -30,6 +30,7 @@ from hetsearch.nas.rewards import Judge, Scorer
 from hetsearch.nas.search import Found, draw_all, evolve
 from hetsearch.nas.train import open_search, train_supernet
 from hetsearch.runtime.threads import available_threads
+from hetsearch.training.images import check_decides
 from hetsearch.training.joining import Joining
 
 SCHEMA = 1
@@ -69,7 +70,8 @@ class Job:
 
     Raises:
         UsageError: nothing keeps the budget, or nothing can be written into ``out``.
-        ConfigError, DataError, SpaceMismatch, MissingExtra: as of :func:`open_search`, or pymoo is missing.
+        ConfigError, DataError, SpaceMismatch, MissingExtra: as of :func:`open_search`, or pymoo is missing, or nothing
+            can be measured on the test images.
     """
 
     def __init__(self, config: NasConfig, space_folder: Path, out: Path, gallery_encoder: Path | None = None) -> None:
@@ -77,7 +79,7 @@ class Job:
         if config.search.pareto is not None:
             require_pymoo()
         if config.test is not None:
-            open_source(config.test)
+            check_decides(open_source(config.test))
         self.joining: Joining
         self.paths: Paths
         self.joining, self.paths = open_search(config, space_folder, gallery_encoder)

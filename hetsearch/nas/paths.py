@@ -131,5 +131,3 @@ def _odds(position: Position, widths: Sequence[int]) -> NDArray[np.float64]:
         share[gene.choice] += used
     odds = [used / share[gene.choice] for gene, used in zip(position.genes, usable, strict=True)]
     return np.array(odds) / len(share)
-
-

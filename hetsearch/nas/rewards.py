@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -18,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from hetsearch.data.sides import Sides
-from hetsearch.errors import ConfigError
+from hetsearch.errors import ConfigError, HetsearchError
 from hetsearch.files import write_text
 from hetsearch.models.network import EncoderNetwork
 from hetsearch.models.torch_encoder import TorchEncoder
@@ -98,8 +99,10 @@ class Judge:
         """What the measured numbers depend on, besides the weights."""
         gallery = {} if self.gallery is None else {"gallery": self.gallery}
         images = {"calibration": self.calibration, "validation": self.validation}
-        words = json.dumps([self.batch_size, self.sides.labels.tolist()])
-        return hashlib.sha256(f"{fingerprint_of({**images, **gallery})} {words}".encode()).hexdigest()
+        # Labels, groups and roles: the same vectors are worth another number by another protocol.
+        sides = {name: np.asarray(column).tolist() for name, column in vars(self.sides).items()}
+        told = json.dumps([self.batch_size, sides])
+        return hashlib.sha256(f"{fingerprint_of({**images, **gallery})} {told}".encode()).hexdigest()
 
 
 def reward_of(metrics: Metrics, config: RewardConfig) -> float:
@@ -133,18 +136,17 @@ class Scorer:
         self.known = _read(self.path)
         self._pool: ProcessPoolExecutor | None = None
         self._alone: EncoderNetwork | None = None
-        self._bar: Any = None
+        self._shown: _Progress | None = None
 
     @contextmanager
     def running(self, what: str, total: int) -> Iterator[None]:
-        """Show a bar of ``total`` architectures while the block runs."""
-        self._bar = tqdm(total=total, desc=what, unit="arch", disable=None, dynamic_ncols=True, file=sys.stderr)
-        self._best = -1.0
+        """Show how far the search of ``total`` architectures is, and the best so far, while the block runs."""
+        self._shown = _Progress(what, total, self.config.kind)
         try:
             yield
         finally:
-            self._bar.close()
-            self._bar = None
+            self._shown.bar.close()
+            self._shown = None
 
     def close(self) -> None:
         """End the processes."""
@@ -153,7 +155,11 @@ class Scorer:
             self._pool = None
 
     def rewards(self, architectures: Sequence[str]) -> list[float]:
-        """The reward of each architecture, given in the one form of its string."""
+        """The reward of each architecture of a generation, given in the one form of its string.
+
+        Raises:
+            HetsearchError: a process that measures was ended, by the system for its memory as a rule.
+        """
         found = []
         missing = [name for name in dict.fromkeys(architectures) if name not in self.known]
         measured = self._measure(missing)
@@ -162,7 +168,10 @@ class Scorer:
                 done, metrics = next(measured)
                 self._remember(done, metrics)
             found.append(reward_of(self.known[name], self.config))
-            self._show(found[-1])
+            if self._shown is not None:
+                self._shown.add(found[-1])
+        if self._shown is not None:
+            self._shown.write()
         return found
 
     def _measure(self, architectures: list[str]) -> Iterator[tuple[str, Metrics]]:
@@ -173,7 +182,14 @@ class Scorer:
                 self._pool = ProcessPoolExecutor(
                     self.processes, get_context("spawn"), initializer=_start, initargs=(self.supernet, self.judge)
                 )
-            yield from zip(architectures, self._pool.map(_work, architectures), strict=True)
+            try:
+                yield from zip(architectures, self._pool.map(_work, architectures), strict=True)
+            except BrokenProcessPool:
+                raise HetsearchError(
+                    "a process that measured architectures was ended",
+                    observed=f"{self.processes} processes",
+                    hint="Was the memory enough? Lower search.processes; the same command goes on with what is left.",
+                ) from None
 
     def _measure_here(self, architecture: str) -> Metrics:
         if self._alone is None:
@@ -187,11 +203,22 @@ class Scorer:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"arch": architecture, **metrics}) + "\n")
 
-    def _show(self, reward: float) -> None:
-        if self._bar is not None:
-            self._best = max(self._best, reward)
-            self._bar.update(1)
-            self._bar.set_postfix({f"best {self.config.kind}": f"{self._best:.4f}"})
+
+class _Progress:
+    """A bar for people, and a line a generation for files."""
+
+    def __init__(self, what: str, total: int, kind: str) -> None:
+        self.what, self.total, self.kind = what, total, kind
+        self.done, self.best = 0, -1.0
+        self.bar = tqdm(total=total, desc=what, unit="arch", disable=None, dynamic_ncols=True, file=sys.stderr)
+
+    def add(self, reward: float) -> None:
+        self.done, self.best = self.done + 1, max(self.best, reward)
+        self.bar.update(1)
+        self.bar.set_postfix({f"best {self.kind}": f"{self.best:.4f}"})
+
+    def write(self) -> None:
+        tqdm.write(f"{self.what}: {self.done} of {self.total}, best {self.kind} {self.best:.4f}", file=sys.stderr)
 
 
 @contextmanager

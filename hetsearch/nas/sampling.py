@@ -15,16 +15,14 @@ from hetsearch.config import Config
 from hetsearch.nas.costs import MACS, Budget
 from hetsearch.nas.paths import Paths
 
-AT_ONCE = 64  # paths drawn together
+DRAWN = 512  # paths that one is chosen from; the release tries as often to hit a bin
 SALT = 0x5A5  # so that paths are not drawn from the numbers that draw the augmentation
 
 
 class SamplingConfig(Config):
     """How paths are drawn for the training of a supernet."""
 
-    bins: Annotated[int, Field(ge=1, le=64)] = 5  # of MACs, drawn evenly
-    macs: tuple[float, float] | None = None  # from, to; None: from the smallest architecture to the budget
-    tries: Annotated[int, Field(ge=1)] = 512  # paths drawn to hit a bin; then any will do
+    bins: Annotated[int, Field(ge=1, le=64)] = 5  # of MACs, from the smallest architecture to the budget
     widths_from: Annotated[float, Field(ge=0, le=1)] = 0.2  # share of all steps: until then the widest alone
     widths_by: Annotated[float, Field(ge=0, le=1)] = 0.5  # share of all steps: from then on every width
 
@@ -32,13 +30,11 @@ class SamplingConfig(Config):
     def _ordered(self) -> SamplingConfig:
         if self.widths_from > self.widths_by:
             raise ValueError(f"widths_from ({self.widths_from}) is after widths_by ({self.widths_by})")
-        if self.macs is not None and not 0 <= self.macs[0] < self.macs[1]:
-            raise ValueError(f"macs must be a smaller and a larger number, not {self.macs}")
         return self
 
 
 class PathSampler:
-    """Draws the path of each step.
+    """Draws the path of each step: within the budget, and evenly over bins of MACs.
 
     Args:
         paths: the architectures.
@@ -48,26 +44,21 @@ class PathSampler:
     """
 
     def __init__(self, paths: Paths, config: SamplingConfig, budget: Budget, seed: int) -> None:
-        self.paths, self.config, self.seed = paths, config, seed
-        low, high = paths.costs.smallest()[MACS], paths.costs.largest()[MACS]
-        if budget.macs is not None:
-            high = min(high, budget.macs)
-        if config.macs is not None:
-            low, high = config.macs
+        self.paths, self.config, self.budget, self.seed = paths, config, budget, seed
+        low, high = paths.costs.smallest()[MACS], min(paths.costs.largest()[MACS], budget.limits[MACS])
         self.edges = np.linspace(low, high, config.bins + 1)
 
     def path(self, step: int, steps: int) -> str:
         """The architecture of a step, of so many steps."""
         random = np.random.default_rng([self.seed, SALT, step])
-        widths = self.widths(step, steps)
-        place = int(random.integers(self.config.bins))
-        for _ in range(-(-self.config.tries // AT_ONCE)):
-            drawn = self.paths.draw(random, AT_ONCE, widths)
-            macs = self.paths.costs.of(drawn)[:, MACS]
-            inside = np.flatnonzero((macs >= self.edges[place]) & (macs <= self.edges[place + 1]))
-            if len(inside):
-                return self.paths.spell(drawn[inside[0]])
-        return self.paths.spell(drawn[0])
+        drawn = self.paths.draw(random, DRAWN, self.widths(step, steps))
+        costs = self.paths.costs.of(drawn)
+        kept = np.flatnonzero(self.budget.allows(costs))
+        if not len(kept):  # the widest alone may all be too dear
+            return self.paths.spell(drawn[np.nanmax(costs / self.budget.limits, axis=1).argmin()])
+        bins = np.digitize(costs[kept, MACS], self.edges[1:-1])
+        # Of the bins that were hit: the widest alone are never cheap, and hardly any architecture is the smallest.
+        return self.paths.spell(drawn[kept[bins == random.choice(np.unique(bins))][0]])
 
     def widths(self, step: int, steps: int) -> int:
         """How many of the widths are in use, the widest first."""

@@ -13,7 +13,7 @@ from hetsearch.models.network import EncoderNetwork
 from hetsearch.nas.config import NasConfig
 from hetsearch.nas.folder import SupernetCard, save_supernet
 from hetsearch.nas.paths import Paths
-from hetsearch.nas.rewards import Judge
+from hetsearch.nas.rewards import HOMOGENEOUS, Judge
 from hetsearch.nas.sampling import PathSampler
 from hetsearch.nas.supernet import build_supernet, supernet_of
 from hetsearch.training.joining import Joining
@@ -94,6 +94,6 @@ def _evaluate(config: NasConfig, paths: Paths, judge: Judge) -> Evaluate:
         rows = [judge.measure(network, architecture) for architecture in probed]
         mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         # Without the gallery's vectors there is M(q, q) alone, as in every training.
-        return mean if "map" in mean else {name.removeprefix("homogeneous_"): value for name, value in mean.items()}
+        return mean if "map" in mean else {name.removeprefix(HOMOGENEOUS): value for name, value in mean.items()}
 
     return evaluate

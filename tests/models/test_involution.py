@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from hetsearch.models.involution import Involution, involve, involve_by_unfolding
+from hetsearch.models.involution import Involution, _InTraining, involve
 
 
 def by_loops(x: np.ndarray, kernels: np.ndarray, kernel_size: int, groups: int, stride: int) -> np.ndarray:
@@ -33,8 +33,30 @@ def test_involve_is_the_equation(kernel_size: int, groups: int, stride: int, siz
     found = involve(x, kernels, kernel_size=kernel_size, groups=groups, stride=stride)
     expected = by_loops(x.numpy(), kernels.numpy(), kernel_size, groups, stride)
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
-    unfolded = involve_by_unfolding(x, kernels, kernel_size=kernel_size, groups=groups, stride=stride)
-    np.testing.assert_allclose(unfolded.numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_gradient_by_hand_is_the_gradient(
+    kernel_size: int, groups: int, stride: int, memory_format: torch.memory_format
+) -> None:
+    x = torch.randn(2, 4, 5, 4, dtype=torch.float64).to(memory_format=memory_format).requires_grad_()
+    kernels = torch.randn(2, groups * kernel_size**2, -(-5 // stride), -(-4 // stride), dtype=torch.float64)
+    kernels = kernels.to(memory_format=memory_format).requires_grad_()
+    assert torch.autograd.gradcheck(lambda a, b: _InTraining.apply(a, b, kernel_size, groups, stride), (x, kernels))
+
+
+def test_a_layer_learns_in_bfloat16() -> None:
+    torch.manual_seed(0)
+    layer, x = Involution(2).train(), torch.randn(4, 2, 6, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(x).float().square().mean().backward()  # the image is float32 and its kernels are not
+    rough = layer.span.weight.grad.clone()
+    layer.zero_grad()
+    layer(x).square().mean().backward()
+    torch.testing.assert_close(rough, layer.span.weight.grad, rtol=0.1, atol=0.02)
 
 
 def test_a_layer_makes_its_kernels_from_the_pixels() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from hetsearch.nas import rewards
 from hetsearch.nas.config import NasConfig, RewardConfig
 from hetsearch.nas.costs import MACS
 from hetsearch.nas.job import Job
-from hetsearch.nas.rewards import Scorer, reward_of
+from hetsearch.nas.rewards import Scorer
 from hetsearch.query.describe import describe
 from hetsearch.training import loop
 
@@ -67,6 +68,10 @@ def test_the_whole_way(
     assert describe(tmp_path / "run").kind == "architecture search"
     assert describe(tmp_path / "run").whole
     assert "remembered" in found["reward"]["means"]
+    told = capsys.readouterr().err
+    best = found["methods"]["evolution"]["history"][-1]
+    assert f"evolution: 8 of 8, best R3 {best:.4f}" in told
+    assert "NSGA-II: 8 of 8" in told
 
 
 def test_a_killed_supernet_resumes_to_the_same_weights(
@@ -136,13 +141,6 @@ def test_processes_measure_what_one_does(
         several.close()
 
 
-def test_the_three_rewards() -> None:
-    metrics = {"map": 0.5, "p@1": 0.6, "homogeneous_map": 0.25, "homogeneous_p@1": 0.75}
-    assert reward_of(metrics, RewardConfig(kind="R1")) == 0.25
-    assert reward_of(metrics, RewardConfig(kind="R2", metric="p@1")) == 0.6
-    assert reward_of(metrics, RewardConfig(kind="R3")) == 0.125
-
-
 def test_an_impossible_budget_names_the_smallest(tmp_path: Path, config_of: MakeConfig, space: Path) -> None:
     job = Job(config_of(), space, tmp_path)
     least = job.paths.costs.smallest()[MACS]
@@ -171,8 +169,8 @@ def test_a_supernet_of_another_space_is_refused(
         Job(config_of(), space, tmp_path).search(tmp_path / "supernet")
 
 
-def test_a_validation_split_that_tells_nothing_is_refused(
-    tmp_path: Path, config_of: MakeConfig, document: dict[str, Any], space: Path
+def test_a_split_that_tells_nothing_is_refused(
+    tmp_path: Path, config_of: MakeConfig, document: dict[str, Any], space: Path, fashion_folder: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
     data = {**document["recipe"]["data"], "validation": str(tmp_path / "empty")}
@@ -180,6 +178,9 @@ def test_a_validation_split_that_tells_nothing_is_refused(
         Job(config_of(recipe={**document["recipe"], "data": data}), space, tmp_path / "out")
     with pytest.raises(DataError, match="each of a class of its own"):
         Job(config_of(reward={**document["reward"], "limit": 1}), space, tmp_path / "out")
+    shutil.copytree(fashion_folder / os.listdir(fashion_folder)[0], tmp_path / "unlabelled")
+    with pytest.raises(DataError, match=r"'.*unlabelled' has no labels"):  # not after an hour of training
+        Job(config_of(test=str(tmp_path / "unlabelled")), space, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -5,9 +5,11 @@ import pytest
 
 from hetsearch.config import validate
 from hetsearch.errors import ConfigError
+from hetsearch.models.search_space import SearchSpace
 from hetsearch.nas.costs import MACS, Budget
 from hetsearch.nas.paths import Paths
 from hetsearch.nas.sampling import PathSampler, SamplingConfig
+from hetsearch.preprocess import InputSpec
 
 
 def test_the_path_is_a_function_of_seed_and_step(paths: Paths) -> None:
@@ -28,23 +30,28 @@ def test_bins_of_macs_are_hit_evenly_and_within_the_budget(paths: Paths) -> None
     assert np.mean(macs <= sampler.edges[1]) == pytest.approx(0.5, abs=0.1)
 
 
+@pytest.mark.parametrize("budget", [Budget(macs=3.13e6), Budget(params=90_000), Budget(macs=3.13e6, params=9e4)])
+def test_no_step_is_spent_on_what_the_search_will_never_look_at(budget: Budget) -> None:
+    paths = Paths(SearchSpace(), InputSpec(), 128)
+    sampler = PathSampler(paths, SamplingConfig(), budget, 0)
+    costs = paths.costs.of([paths.read(sampler.path(step, 200)) for step in range(200)])
+    assert budget.allows(costs).all()  # while the widest are alone, too
+    later = np.digitize(costs[100:, MACS], sampler.edges[1:-1])
+    assert len(np.unique(later)) >= 4
+
+
+def test_where_the_widest_are_all_too_dear_the_nearest_is_trained(paths: Paths) -> None:
+    widest = paths.costs.of(paths.draw(np.random.default_rng(0), 500, widths=1))[:, MACS]
+    budget = Budget(macs=widest.min() - 1)
+    sampler = PathSampler(paths, SamplingConfig(widths_from=0.5, widths_by=0.5), budget, 0)
+    assert paths.costs.of([paths.read(sampler.path(0, 10))])[0, MACS] == widest.min()
+
+
 def test_widths_join_one_at_a_time() -> None:
-    space = validate(SamplingConfig, {"widths_from": 0.2, "widths_by": 0.6}, where="the test")
+    config = validate(SamplingConfig, {"widths_from": 0.2, "widths_by": 0.6}, where="the test")
 
-    class Three:
-        class space:  # noqa: N801
-            widths = (50, 100, 200)
-
-        class costs:  # noqa: N801
-            smallest = staticmethod(lambda: np.zeros(4))
-            largest = staticmethod(lambda: np.ones(4))
-
-    sampler = PathSampler(Three, space, Budget(macs=1), 0)  # type: ignore[arg-type]
+    paths = Paths(SearchSpace(widths=(50, 100, 200)), InputSpec(), 16)
+    sampler = PathSampler(paths, config, Budget(macs=1e9), 0)
     assert [sampler.widths(step, 10) for step in range(10)] == [1, 1, 1, 1, 2, 2, 3, 3, 3, 3]
     with pytest.raises(ConfigError, match="widths_from"):
         validate(SamplingConfig, {"widths_from": 0.7, "widths_by": 0.6}, where="the test")
-
-
-def test_where_no_path_fits_any_will_do(paths: Paths) -> None:
-    sampler = PathSampler(paths, SamplingConfig(macs=(1, 2), bins=1), Budget(macs=1e9), 0)
-    assert len({sampler.path(step, 10) for step in range(10)}) > 1
