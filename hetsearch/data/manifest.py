@@ -21,6 +21,7 @@ from hetsearch.errors import DataError, nearest, require_extra
 SUFFIXES = frozenset({".csv", ".parquet"})
 COLUMNS = ("key", "path", "label", "group", "domain", "split", "role")
 ROLES = ("query", "gallery")
+SHOWN = 300  # characters of a cell that a message shows
 BATCH = 4096  # rows that are read at a time
 BUFFER = 1 << 20  # bytes of a Parquet column that are read at a time
 
@@ -97,10 +98,14 @@ def _check_cells(path: Path, name: str, cells: Sequence[str], rows: Sequence[str
         if name == "path" and not os.path.isfile(os.path.join(path.parent, cell)):
             raise DataError(
                 f"an image of '{path}' does not exist",
-                observed=f"{row}: '{cell}'",
-                expected=f"a file '{path.parent / cell}'",
+                observed=f"{row}: '{_clipped(cell)}'",
+                expected=f"a file '{_clipped(str(path.parent / cell))}'",
                 hint="Paths are relative to the manifest's folder.",
             )
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text):,} characters)"
 
 
 def _refuse_twins(path: Path, table: _Table, columns: Mapping[str, Sequence[str]]) -> None:
@@ -167,7 +172,7 @@ def _parquet_table(path: Path) -> _Table:
                     yield places, {name: _texts(path, name, places, batch[name].to_pylist()) for name in wanted}
                     start = places.stop
             pa.default_memory_pool().release_unused()  # Arrow would keep what it has read through
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise _no_parquet(path, error) from None
 
     try:

@@ -111,6 +111,19 @@ def test_a_parquet_cell_that_is_not_text(tmp_path: Path, cell: object) -> None:
         open_manifest(path)
 
 
+def test_a_parquet_text_that_is_no_text(tmp_path: Path) -> None:
+    bytes_of = pa.array([b"\xff\xfe"], pa.binary()).buffers()
+    pq.write_table(pa.table({"path": pa.Array.from_buffers(pa.string(), 1, bytes_of)}), tmp_path / "table.parquet")
+    with pytest.raises(DataError, match=r"is not a Parquet table: observed 'utf-8' codec can't decode byte 0xff"):
+        open_manifest(tmp_path / "table.parquet")
+
+
+def test_a_long_path_is_not_shown_whole(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"does not exist: .*'x{300}… \(5,000 characters\)', expected") as caught:
+        open_manifest(text(tmp_path, f"path\n{'x' * 5000}\n"))
+    assert len(str(caught.value)) < 1200
+
+
 def test_a_parquet_column_that_comes_twice(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     pq.write_table(pa.table([pa.array(["a.png"]), pa.array(["b.png"])], names=["path", "path"]), path)
