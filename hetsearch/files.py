@@ -6,6 +6,7 @@ A killed job leaves either the old state or the new (law 5 of the house).
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import json
 import math
@@ -99,24 +100,28 @@ def write_json(target: Path, document: Any) -> None:
     write_text(target, dump_json(document))
 
 
-def read_json(path: Path, *, what: str, schema: int | None = None) -> dict[str, Any]:
+def read_json(path: Path, *, what: str, schema: int | None = None, exact: bool = False) -> dict[str, Any]:
     """Read the JSON object at ``path``.
 
     Args:
         path: the file.
         what: what the file should be, for the message ("an encoder bundle").
         schema: the number that its ``schema`` must be; None does not look.
+        exact: whether it must be written as :func:`write_json` does, to the last blank.
 
     Raises:
         UsageError: the file does not exist.
-        DamagedArtifact: the file is not a JSON object, or of another schema.
+        DamagedArtifact: the file is not a JSON object, or of another schema, or not written so.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes().decode()
+        document = json.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         observed = f"a file, not the folder of {path.name}" if path.parent.is_file() else f"no {path.name}"
         raise UsageError(f"'{path.parent}' is not {what}", observed=observed, expected=path.name) from None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # the name is wrong, there is no file
+            raise
         raise DamagedArtifact(f"'{path}' cannot be read", observed=error.strerror, expected="a file to read") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DamagedArtifact(
@@ -130,6 +135,12 @@ def read_json(path: Path, *, what: str, schema: int | None = None) -> dict[str, 
         )
     if schema is not None:
         require_schema(document, schema, path)
+    if exact and text != dump_json(document):
+        raise DamagedArtifact(
+            f"'{path}' was changed after it was written",
+            observed="other blanks than were written",
+            hint="Restore the file, or make it again.",
+        )
     return document
 
 

@@ -94,7 +94,7 @@ def read_card(folder: Path) -> GalleryCard:
             observed=f"no {CARD}",
             hint="Run the same 'hetsearch index build' again.",
         )
-    document = read_json(folder / CARD, what="a gallery", schema=SCHEMA)
+    document = read_json(folder / CARD, what="a gallery", schema=SCHEMA, exact=True)
     if document.pop(SEAL, None) != _seal(document):
         raise DamagedArtifact(
             f"'{folder / CARD}' was changed after it was written",

@@ -57,6 +57,11 @@ def test_a_changed_byte_anywhere_in_the_card(tmp_path: Path) -> None:
         path.write_bytes(payload[:place] + bytes([payload[place] ^ 1]) + payload[place + 1 :])
         with pytest.raises(DamagedArtifact, match=r"gallery\.json'"):
             read_card(tmp_path)
+    # One kind of blank for another means the same to a reader of JSON.
+    for changed in (payload[:-1], payload.replace(b" ", b"\t", 1), payload.replace(b"\n", b"\r", 1)):
+        path.write_bytes(changed)
+        with pytest.raises(DamagedArtifact, match=r"gallery\.json' was changed after it was written"):
+            read_card(tmp_path)
 
 
 def test_a_reader_follows_the_switch_and_no_more(tmp_path: Path) -> None:
