@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -21,8 +22,9 @@ from hetsearch.cli.quickstart import quickstart
 from hetsearch.cli.search import search
 from hetsearch.cli.serve import serve
 from hetsearch.cli.train import app as train
-from hetsearch.errors import EXTRA_OF, HetsearchError, require_extra
+from hetsearch.errors import EXTRA_OF, HetsearchError, UsageError, require_extra
 
+SHOWN = 100  # characters of a name that cannot be
 app = App(
     name="hetsearch",
     help="Visual search with two networks in one space: a large gallery encoder and a tiny query encoder.",
@@ -55,11 +57,15 @@ def main(arguments: list[str] | None = None) -> None:
         # Whoever read our output ('| head') has seen enough; Python would complain of it once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except UnicodeEncodeError as error:
+        # Text that is no Unicode comes from the words of a command and the names of files only.
+        say(f"hetsearch: error: a name is not valid Unicode: {ascii(error.object[:error.end][-SHOWN:])}. Rename it.")
+        sys.exit(UsageError.exit_code)
     except OSError as error:
-        # The machine's no (permission, full disk, name too long), wherever it was met.
-        named = f"'{error.filename}': " if error.filename else ""
+        # The machine's no (permission, full disk), wherever it was met; a name that is too long is the user's.
+        named = f"'{str(error.filename)[:SHOWN]}': " if error.filename else ""
         say(f"hetsearch: error: {named}{error.strerror or error}")
-        sys.exit(1)
+        sys.exit(UsageError.exit_code if error.errno == errno.ENAMETOOLONG else 1)
     except KeyboardInterrupt:
         say("hetsearch: interrupted. The same command goes on with a training or a job.")
         sys.exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -260,6 +261,29 @@ def test_what_the_machine_refuses_is_a_message(run: Run, monkeypatch: pytest.Mon
     code, out, err = run("inspect", "/secret")
     assert (code, out) == (1, "")
     assert err == "hetsearch: error: '/secret/encoder.json': Permission denied\n"
+
+
+def test_a_name_that_is_too_long_is_wrong_usage(run: Run, tmp_path: Path, query: Path, fashion_folder: Path) -> None:
+    name = "a" * 5000
+    for encoder, images, out in ((name, fashion_folder, tmp_path), (query, name, tmp_path), (query, "x.csv", name)):
+        code, _, err = run("index", "build", "--encoder", encoder, "--images", images, "--out", out)
+        assert code == 2
+        assert len(err) < 400
+    for words in (("index", "verify", name), ("search", "--gallery", name, "--encoder", query, "x"), ("inspect", name)):
+        code, _, err = run(*words)
+        assert (code, "File name too long" in err) == (2, True)
+
+
+def test_a_name_that_is_no_unicode_is_wrong_usage(run: Run, tmp_path: Path, query: Path, fashion_folder: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    picture(folder / "a.png")
+    (folder / "m.csv").write_text("key,path\nk,a.png\n")
+    build = ("index", "build", "--encoder", query, "--images")
+    for images, out in ((folder / "m.csv", tmp_path / "gallery"), (fashion_folder, folder / "gallery")):
+        code, _, err = run(*build, images, "--out", out)
+        assert code == 2
+        assert "is not valid Unicode" in err and "udcff" in err
 
 
 def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
