@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ SIZES = {
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
 }  # fmt: skip
 TIMES = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}  # in milliseconds
+SHOWN = 40  # characters of a number that cannot be
 RECALL = 0.95  # where none is asked for
 
 
@@ -142,6 +144,6 @@ def _parse(text: str, units: Mapping[str, float], what: str, examples: str) -> f
             hint=nearest(found[2], units),
         )
     value = float(found[1]) * names[found[2].lower()]
-    if value <= 0:
-        raise UsageError(f"'{text}' is no {what}", observed=value, expected="more than 0")
+    if not 0 < value < math.inf:
+        raise UsageError(f"'{text[:SHOWN]}' is no {what}", observed=value, expected="more than 0, and a finite number")
     return value

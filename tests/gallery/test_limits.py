@@ -34,6 +34,7 @@ def test_times(text: str, time: float) -> None:
         ("1e9B", "is no size"),
         ("", "'' is no size"),
         ("0GB", "observed 0.0, expected more than 0"),
+        ("9" * 400 + "GB", "observed inf, expected more than 0, and a finite number"),
     ],
 )
 def test_what_is_no_size(text: str, message: str) -> None:
