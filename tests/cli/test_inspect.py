@@ -45,6 +45,39 @@ def test_the_matrix_of_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert words in lines
 
 
+def test_a_report_is_shown_without_a_word_of_python(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    encoder = {"role": "query", "space": SPACE, "params": 115207, "latency_ms": 0.105694, "reasons": {}}
+    flips = {name: {"n": 1000, "nfr@1": 0.1 + number} for number, name in enumerate(("Shirt", "Coat"))}
+    verdict = {"compatible": {"p@1": None, "map": True}, "nfr@1": 0.0475, "gain": {}, "flips": flips}
+    rows = [{"query": "q", "gallery": "g", "map": None}]
+    settings = {
+        "versions": {"numpy": "2"}, "left_out": [], "failures": [{"key": "a"}], "parity": 6.37e-07, "ties": "x" * 111
+    }  # fmt: skip
+    document = {"encoders": {"q": encoder}, "matrix": rows, "verdict": verdict, "settings": settings}
+    (tmp_path / "report.json").write_text(json.dumps(document))
+    assert run(tmp_path) == 0
+    out = capsys.readouterr().out
+    for mark in ("{", "[", "'", "None", "True"):
+        assert mark not in out
+    assert [line.rstrip() for line in out.splitlines()[2:]] == [
+        "encoders",
+        f"  q                   role query, space {SPACE}, params 115,207, latency_ms 0.1057",
+        "verdict",
+        "  compatible          p@1 null, map true",
+        "  nfr@1               0.0475",
+        "  flips               Shirt.n 1,000, Shirt.nfr@1 0.1, Coat.n 1,000, Coat.nfr@1 1.1",
+        "settings",
+        "  versions            numpy 2",
+        "  failures            1 entries",
+        "  parity              6.37e-07",
+        f"  ties                {'x' * 109}…",
+        "",
+        "query  gallery   map",
+        "-----  -------  ----",
+        "q            g  null",
+    ]
+
+
 def test_nothing_known(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing that hetsearch knows"):
         run(tmp_path)
