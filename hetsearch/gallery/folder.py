@@ -77,12 +77,13 @@ def require_ours(out: Path) -> None:
     """Refuse to build into a folder that holds anything that no job wrote.
 
     Raises:
-        UsageError: ``out`` is a file, or holds such a thing.
+        UsageError: ``out`` is a file, or below one, or holds such a thing.
     """
-    if not out.exists():
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UsageError(f"'{there}' is not a folder", hint="Choose another --out.")
+    if there != out:
         return
-    if not out.is_dir():
-        raise UsageError(f"'{out}' is not a folder", hint="Choose another --out.")
     found = [path for path, ours in _entries(out) if not ours]
     if found:
         raise UsageError(

@@ -55,6 +55,8 @@ def test_nothing_or_a_file(tmp_path: Path) -> None:
     make(tmp_path, "file", "g/embeddings")
     with pytest.raises(UsageError, match="is not a folder"):
         require_ours(tmp_path / "file")
+    with pytest.raises(UsageError, match="file' is not a folder"):
+        require_ours(tmp_path / "file" / "below" / "it")
     with pytest.raises(UsageError, match="observed 'embeddings'"):
         require_ours(tmp_path / "g")
 
