@@ -67,7 +67,7 @@ class GalleryCard(BaseModel):
     former: Former | None = None  # what an upgrade that can be rolled back started from
     versions: dict[str, str] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)  # SHA-256 of every other file
-    sizes: dict[str, int] = Field(default_factory=dict)  # bytes of index and items, which opening compares
+    sizes: dict[str, int] = Field(default_factory=dict)  # bytes of the store's files and the items, for opening
 
     @property
     def items(self) -> str:

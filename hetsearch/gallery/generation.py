@@ -35,6 +35,7 @@ from hetsearch.gallery.tables import arrow, read_names, table_writer
 from hetsearch.space import Vectors
 
 TRAINING_ROWS = 262_144  # at most so many vectors train an index
+LOCK = "LOCK"  # of whoever has a database open; it may be written to by a reader
 PACKAGES = ("faiss-cpu", "pyarrow", "numpy", "onnxruntime")
 
 NO_IDS: Ids = np.empty(0, dtype=np.int64)
@@ -105,8 +106,7 @@ def write_generation(
     card = card.model_copy(update=counts)
     index = _write_index(out, card, shards, change)
     write_items(out / card.items, shards, bool(card.spaces))
-    # A collection is no file of the gallery's.
-    outer = [name for name in (index, card.items) if (out / name).is_file()]
+    outer = [*_stored(out, index), card.items]
     card = card.model_copy(
         update={
             "index": index,
@@ -117,6 +117,18 @@ def write_generation(
     write_card(out, card)
     settle(out)
     return card
+
+
+def _stored(out: Path, index: str) -> list[str]:
+    """The files in the gallery's folder that hold its store; a server's collection has none there."""
+    place = out / _place(index)
+    within = [path for path in place.rglob("*") if path.is_file() and path.name != LOCK]
+    return [path.relative_to(out).as_posix() for path in ([place] if place.is_file() else sorted(within))]
+
+
+def _place(name: str) -> str:
+    """The entry of the gallery's folder that holds a file or a store: of a database, its own folder."""
+    return name.partition("/")[0]
 
 
 def settle(out: Path) -> None:
@@ -143,7 +155,7 @@ def needed(out: Path) -> frozenset[str]:
     if (out / CARD).exists():
         card = read_card(out)
         number = card.generation
-        kept |= {CARD, *card.files, card.index.partition("/")[0]}  # of a database in the folder: its own folder
+        kept |= {CARD, *card.files, _place(card.index)}
     pending = out / EMBEDDINGS / generation_name(MANIFEST, number + 1)
     if pending.exists():
         plan = read_manifest(pending.parent, number + 1).plan
@@ -156,8 +168,9 @@ def _write_index(out: Path, card: GalleryCard, shards: ShardSet, change: IndexCh
     """Write the store, or keep the one there is; its address comes back."""
     kind = store_kind(card.store)
     if change is not None:
-        # It gets a new checksum, so it must have the old one. A collection is no file.
-        verify_checksums(out, {name: sha for name, sha in change.present.files.items() if name == change.present.index})
+        # It gets a new checksum, so it must have the old one.
+        place = _place(change.present.index)
+        verify_checksums(out, {name: sha for name, sha in change.present.files.items() if _place(name) == place})
         if change.nothing and (kind.alterable or not change.described):
             return change.present.index
     backend = store_backend(out, card)

@@ -59,8 +59,8 @@ class VerifyReport:
 def verify_gallery(path: str | Path) -> VerifyReport:
     """Verify checksums, counts and space, and search for a sample of 100 vectors.
 
-    The sample is searched in the store, and exactly among the vectors of the shards (NumPy, float64). Of a database,
-    which has no checksum of ours, every row is read and compared.
+    The sample is searched in the store, and exactly among the vectors of the shards (NumPy, float64). Of a database
+    every row is read and compared: a server's files have no checksum of ours, and only it knows what they hold.
 
     Raises:
         UsageError: no gallery, or an unfinished one.

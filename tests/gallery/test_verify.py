@@ -10,7 +10,7 @@ import pytest
 
 from hetsearch.data.images import ImageSet
 from hetsearch.errors import DamagedArtifact, UsageError
-from hetsearch.gallery import build_gallery, delete_items, update_gallery, verify_gallery
+from hetsearch.gallery import build_gallery, delete_items, open_gallery, update_gallery, verify_gallery
 from hetsearch.gallery import verify as module
 from hetsearch.gallery.faiss_store import FaissStore
 from hetsearch.gallery.ids import stable_ids
@@ -45,6 +45,26 @@ def test_a_changed_byte_in_any_file(encoder: OnnxEncoder, images: ImageSet, copy
                 verify_gallery(copy)
         path.write_bytes(payload)
     assert verify_gallery(copy).rows == 280
+
+
+def test_a_changed_byte_in_any_file_of_a_database(encoder: OnnxEncoder, sixty: ImageSet, tmp_path: Path) -> None:
+    pytest.importorskip("milvus_lite")
+    gallery = tmp_path / "gallery"
+    build_gallery(encoder, sixty, gallery, store="milvus", progress=False)
+    delete_items(gallery, sixty.keys[:1])
+    files = [path for path in sorted(gallery.glob("milvus*/**/*")) if path.is_file() and path.stat().st_size]
+    assert any(path.suffix == ".idx" for path in files)
+    for path in files:
+        payload = path.read_bytes()
+        path.write_bytes(payload[:-1] + bytes([payload[-1] ^ 1]))
+        with pytest.raises(DamagedArtifact, match=f"{re.escape(path.name)}' was changed after it was written"):
+            verify_gallery(gallery)
+        with pytest.raises(DamagedArtifact, match=f"{re.escape(path.name)}' was changed after it was written"):
+            open_gallery(gallery)
+        path.write_bytes(payload)
+    # Whoever opens it changes nothing in it.
+    for _ in range(2):
+        assert len(open_gallery(gallery)) == verify_gallery(gallery).rows == 59
 
 
 @pytest.mark.parametrize("job", ["update", "describe", "delete"])
