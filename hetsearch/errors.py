@@ -127,3 +127,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return (f"Did you mean '{close[0]}'? " if close else "") + f"Known: {', '.join(names) or 'none'}."
+
+
+def require_least(name: str, value: int | None, least: int) -> None:
+    """Refuse a number that is too small; None is no number.
+
+    Raises:
+        UsageError: so it is.
+    """
+    if value is not None and value < least:
+        raise UsageError(f"{name} is too small", observed=value, expected=f"{least} or more")

@@ -16,11 +16,11 @@ import numpy as np
 
 from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import Failure
-from hetsearch.errors import ImageError, SpaceMismatch, UsageError
+from hetsearch.errors import ImageError, SpaceMismatch, UsageError, require_least
 from hetsearch.gallery.card import GalleryCard, read_card
 from hetsearch.gallery.change import Change, Live, commit, require_removable
 from hetsearch.gallery.decode import default_workers
-from hetsearch.gallery.embed import Embedded, Embedding, OnError, Say, embed, silent
+from hetsearch.gallery.embed import Embedded, Embedding, OnError, Say, embed, require_counts, silent
 from hetsearch.gallery.estimate import estimate, require_room
 from hetsearch.gallery.folder import exclusive
 from hetsearch.gallery.generation import settle
@@ -116,6 +116,7 @@ def backfill_gallery(
     if space is not None:
         require_space(space.id, own, what=f"the space and the gallery '{out}'")
     _check(order, share, limit, step)
+    require_counts(max_errors, workers)
     with exclusive(out):
         live = Live.read(out)
         warn_of_another_encoder(live, encoder)
@@ -148,8 +149,7 @@ def _check(order: str, share: float | None, limit: int | None, step: int | None)
     if share is not None and not 0 < share <= 1:
         raise UsageError("the share is no share", observed=share, expected="more than 0, at most 1")
     for name, value in (("limit", limit), ("step", step)):
-        if value is not None and value < 1:
-            raise UsageError(f"{name} is too small", observed=value, expected="1 or more")
+        require_least(name, value, 1)
 
 
 def _left(live: Live, order: str, space: EmbeddingSpace | None) -> Ids:

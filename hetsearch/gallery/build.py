@@ -14,13 +14,13 @@ from pathlib import Path
 
 from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import Failure
-from hetsearch.errors import DataError, UsageError
+from hetsearch.errors import DataError, UsageError, require_least
 from hetsearch.files import make_folder
 from hetsearch.gallery.card import CARD, EMBEDDINGS, GalleryCard, read_card
 from hetsearch.gallery.choice import AUTO
 from hetsearch.gallery.choose import choose, plan_store, sized
 from hetsearch.gallery.decode import default_workers
-from hetsearch.gallery.embed import Embedding, OnError, Runner, Say, embed, run_here, silent
+from hetsearch.gallery.embed import Embedding, OnError, Runner, Say, embed, require_counts, run_here, silent
 from hetsearch.gallery.estimate import Estimate, estimate, measure, require_room
 from hetsearch.gallery.folder import exclusive, require_ours, sweep
 from hetsearch.gallery.gallery import open_gallery
@@ -112,9 +112,9 @@ def build_gallery(
         HetsearchError: a worker process died, or the index cannot be written.
     """
     begin = time.perf_counter()
+    require_counts(max_errors, workers)
     index = (store, uri, factory, limits)
     job, planned = _job(encoder, _chosen(images, limit), Path(out), index, shard_rows, batch_size, workers)
-    _require_least("max_errors", max_errors, 0)
     if not (job.out / CARD).exists():
         require_distinct(job.images.keys)
         require_ours(job.out)
@@ -159,6 +159,7 @@ def plan_gallery(
     The arguments and errors are those of :func:`build_gallery`; that the disk has no room is no error here but
     :attr:`Estimate.fits`.
     """
+    require_counts(None, workers)
     index = (store, uri, factory, limits)
     job, planned = _job(encoder, _chosen(images, limit), Path(out), index, shard_rows, batch_size, workers)
     if (job.out / CARD).exists():
@@ -171,15 +172,10 @@ def plan_gallery(
 
 
 def _chosen(images: ImageSet, limit: int | None) -> ImageSet:
-    _require_least("limit", limit, 1)
+    require_least("limit", limit, 1)
     if not len(images):
         raise DataError(f"'{images.name}' has no images")
     return images if limit is None else images.subset(range(min(limit, len(images))))
-
-
-def _require_least(name: str, value: int | None, least: int) -> None:
-    if value is not None and value < least:
-        raise UsageError(f"{name} is too small", observed=value, expected=f"{least} or more")
 
 
 def _job(
@@ -193,8 +189,8 @@ def _job(
 ) -> tuple[_Job, StorePlan]:
     """The job, and the store that it is to make; refuses at once what cannot be built."""
     arrow()
-    for name, value, least in (("shard_rows", shard_rows, 1), ("batch_size", batch_size, 1), ("workers", workers, 0)):
-        _require_least(name, value, least)
+    for name, value in (("shard_rows", shard_rows), ("batch_size", batch_size)):
+        require_least(name, value, 1)
     plan = Plan(
         listing=listing_hash(images.keys),
         rows=len(images),

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import Failure
-from hetsearch.errors import DamagedArtifact, ImageError
+from hetsearch.errors import DamagedArtifact, ImageError, require_least
 from hetsearch.gallery.decode import Decoded, iter_decoded
 from hetsearch.gallery.manifest import Manifest, ShardEntry
 from hetsearch.gallery.shards import DIGEST, Contents, Shard, recover_shard, write_shard
@@ -170,6 +170,16 @@ def recovered(folder: Path, manifest: Manifest, say: Say = silent) -> dict[int, 
         if shard is not None:
             found[number] = shard
     return found
+
+
+def require_counts(max_errors: int | None, workers: int | None) -> None:
+    """Refuse what no job can take, before it does anything.
+
+    Raises:
+        UsageError: one of them is below 0.
+    """
+    require_least("max_errors", max_errors, 0)
+    require_least("workers", workers, 0)
 
 
 def check_failures(job: Embedding, failures: list[Failure]) -> None:

@@ -21,7 +21,7 @@ from hetsearch.gallery.card import GalleryCard, read_card
 from hetsearch.gallery.change import Change, Live, commit, copy_rows, require_removable
 from hetsearch.gallery.decode import default_workers
 from hetsearch.gallery.diff import Diff, Listing
-from hetsearch.gallery.embed import Embedded, Embedding, OnError, Runner, Say, embed, run_here, silent
+from hetsearch.gallery.embed import Embedded, Embedding, OnError, Runner, Say, embed, require_counts, run_here, silent
 from hetsearch.gallery.estimate import estimate, require_room
 from hetsearch.gallery.folder import exclusive
 from hetsearch.gallery.ids import listing_hash, stable_id, stable_ids
@@ -111,6 +111,7 @@ def update_gallery(
     require_space(encoder.space, read_card(out).space, what=f"the encoder and the gallery '{out}'")
     if not len(images):
         raise DataError(f"'{images.name}' has no images")
+    require_counts(max_errors, workers)
     with exclusive(out):
         live = Live.read(out)
         warn_of_another_encoder(live, encoder)

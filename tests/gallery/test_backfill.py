@@ -119,6 +119,8 @@ def test_what_cannot_work_is_refused_before_anything_is_done(pair: Pair, sixty: 
     run(UsageError, "share is no share: observed 1.5", share=1.5)
     run(UsageError, "limit is too small", limit=0)
     run(UsageError, "step is too small", step=0)
+    run(UsageError, "max_errors is too small", max_errors=-1)
+    run(UsageError, "workers is too small", workers=-1)
     assert counted.calls == 0
     assert snapshot(gallery) == before
     report = backfill_gallery(gallery, counted, sixty, share=0.5, dry_run=True, progress=False)

@@ -375,6 +375,9 @@ def test_refusals(encoder: OnnxEncoder, folder: Path, gallery: Path, tmp_path: P
         update_gallery(tmp_path, encoder, images, progress=False)
     with pytest.raises(DataError, match="has no images"):
         update_gallery(gallery, encoder, ImageSet("none", (), lambda row: b""), progress=False)
+    for number in ({"max_errors": -1}, {"workers": -1}):
+        with pytest.raises(UsageError, match="is too small: observed -1, expected 0 or more"):
+            update_gallery(gallery, encoder, images, progress=False, **number)
     with pytest.raises(UsageError, match="nothing would be left"):
         delete_items(gallery, images.keys)
     with exclusive(gallery), pytest.raises(UsageError, match="another job is at work"):
