@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
     except UnicodeEncodeError as error:
         # Text that is no Unicode comes from the words of a command and the names of files only.
-        say(f"hetsearch: error: a name is not valid Unicode: {ascii(error.object[:error.end][-SHOWN:])}. Rename it.")
+        say(f"hetsearch: error: a name is not valid Unicode: {error.object[:error.end][-SHOWN:]!a}. Rename it.")
         sys.exit(UsageError.exit_code)
     except OSError as error:
         # The machine's no (permission, full disk), wherever it was met; a name that is too long is the user's.

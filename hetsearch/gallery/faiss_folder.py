@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from hetsearch.errors import UsageError
 from hetsearch.gallery.card import GalleryCard
 from hetsearch.gallery.faiss_store import INDEX, FaissStore
 from hetsearch.gallery.manifest import generation_name
+
+_FILE = re.compile(r"index(?:-\d{5,})?\.faiss")
 
 
 class FaissFolder:
@@ -20,13 +23,13 @@ class FaissFolder:
     """
 
     def __init__(self, out: Path, address: str | None = None) -> None:
-        if address is not None and "://" in address:
+        if address is not None and not _FILE.fullmatch(address):
             raise UsageError(
                 "a FAISS store lies in the gallery's folder", observed=f"--uri {address}", hint="Use --store milvus."
             )
         self._out = out
 
-    def plan(self, dim: int, factory: str, count: int) -> FaissStore:
+    def plan(self, dim: int, factory: str, count: int | None) -> FaissStore:
         """An empty store; see :meth:`FaissStore.create`."""
         return FaissStore.create(dim, factory, count)
 

@@ -1,22 +1,13 @@
-"""What the kinds of FAISS indexes have in common and where they differ: ids, defaults of search, size."""
+"""What the kinds of FAISS indexes have in common and where they differ: ids, search among some of them, size."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from hetsearch.errors import UsageError, nearest
 from hetsearch.gallery.tables import missing
 
-EF_SEARCH = 64  # of HNSW; FAISS's own 16 loses hits
 NUMBER = 4  # bytes of a float32
 ID = 8  # bytes of an id
-SETTINGS = {
-    "nprobe": "inverted files (IVF): lists that are looked into",
-    "efSearch": "HNSW graphs: candidates that are kept",
-    "k_factor_rf": "refined indexes (Refine): times k candidates are ranked again",
-}
-
 
 def load_faiss() -> Any:
     """The module ``faiss``.
@@ -37,43 +28,6 @@ def inverted(faiss: Any, index: Any) -> bool:
     if isinstance(inner, faiss.IndexPreTransform):
         inner = faiss.downcast_index(inner.index)
     return isinstance(inner, faiss.IndexIVF)
-
-
-def tune(faiss: Any, index: Any) -> int:
-    """Raise FAISS's defaults of search, which favour speed over hits; return the number of inverted lists."""
-    inner = faiss.downcast_index(index)
-    if hasattr(inner, "hnsw"):
-        inner.hnsw.efSearch = max(EF_SEARCH, inner.hnsw.efSearch)
-    ivf = faiss.try_extract_index_ivf(index)
-    if ivf is None:
-        return 0
-    ivf.nprobe = max(1, ivf.nlist // 8)
-    return int(ivf.nlist)
-
-
-def configure(faiss: Any, index: Any, settings: str) -> None:
-    """Set how an index is searched; it is saved with the index.
-
-    Args:
-        faiss: the module.
-        index: of any kind.
-        settings: such as ``nprobe=16`` or ``nprobe=16,k_factor_rf=4``, names as FAISS has them.
-
-    Raises:
-        UsageError: an unknown name, no number above 0, or a setting that this kind of index does not have.
-    """
-    for word in settings.split(","):
-        name, _, value = word.partition("=")
-        if name not in SETTINGS:
-            raise UsageError(f"there is no setting of search '{name}'", hint=nearest(name, SETTINGS))
-        if not re.fullmatch(r"[1-9]\d{0,8}", value):
-            raise UsageError(f"'{name}' of a search cannot be set", observed=f"'{value}'", expected="a number above 0")
-        try:
-            faiss.ParameterSpace().set_index_parameter(index, name, float(value))
-        except RuntimeError:
-            raise UsageError(
-                f"this kind of FAISS index has no '{name}'", hint=f"It is a setting of {SETTINGS[name]}."
-            ) from None
 
 
 def selecting(faiss: Any, index: Any, ids: Any) -> Any:

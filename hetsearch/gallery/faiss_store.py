@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 from hetsearch.errors import DamagedArtifact, DataError, UsageError
 from hetsearch.files import atomic_path
 from hetsearch.gallery.exhaustive import best_among
-from hetsearch.gallery.faiss_kinds import configure, inverted, load_faiss, reserve, selecting, stored_bytes, tune
+from hetsearch.gallery.faiss_factory import configure, make_index, too_few
+from hetsearch.gallery.faiss_kinds import inverted, load_faiss, reserve, selecting, stored_bytes
 from hetsearch.gallery.ids import Ids, IdSet
 from hetsearch.gallery.shards import Columns
 from hetsearch.space import Vectors, check_vectors
 
 INDEX = "index.faiss"
-EXAMPLES = "'Flat' (exact), 'HNSW32', 'IVF256,Flat@nprobe=16', 'SQ8', 'OPQ16,IVF256,PQ16'"
 RESCORED = 4_000_000  # numbers of vectors that are looked up at once to be scored in float64
 _WISH = re.compile(r"WARNING clustering .* at least (\d+) training points\n")
 
@@ -52,37 +52,22 @@ class FaissStore:
         self._exact = self._mapped and isinstance(self._faiss.downcast_index(index.index), self._faiss.IndexFlat)
 
     @classmethod
-    def create(cls, dim: int, factory: str, count: int) -> FaissStore:
+    def create(cls, dim: int, factory: str, count: int | None) -> FaissStore:
         """An empty store.
 
         Args:
             dim: length of a vector.
             factory: FAISS's description of an index, such as ``Flat`` or ``IVF256,Flat``; behind an ``@`` settings of
                 search, as in ``IVF256,Flat@nprobe=8``.
-            count: at most how many vectors will come; fewer than the index has lists is refused here already.
+            count: at most how many vectors will come, None for enough; too few to train it are refused here already.
 
         Raises:
-            UsageError: FAISS does not understand the factory string, or needs more vectors.
+            UsageError: FAISS does not understand the factory string, or needs more vectors; see
+                :func:`hetsearch.gallery.faiss_factory.make_index`.
         """
         faiss = load_faiss()
-        description, with_settings, settings = factory.partition("@")
-        wrong = UsageError(
-            f"FAISS cannot make an index of '{factory}' for vectors of {dim} numbers",
-            expected=f"a factory string such as {EXAMPLES}",
-        )
-        # FAISS would divide by a count of 0, and ids are ours to map.
-        if not description or re.search(r"[A-Za-z]0+(?!\d)|IDMap", description):
-            raise wrong
-        try:
-            inner = faiss.index_factory(dim, description, faiss.METRIC_INNER_PRODUCT)
-        except RuntimeError:
-            raise wrong from None
-        lists = tune(faiss, inner)
-        if lists > count:
-            raise _too_few(count, lists)
-        if with_settings:
-            configure(faiss, inner, settings)
-        return cls(inner if inverted(faiss, inner) else faiss.IndexIDMap(inner), dim, count)
+        index = make_index(faiss, dim, factory, count)
+        return cls(index if inverted(faiss, index) else faiss.IndexIDMap(index), dim, count or 0)
 
     @classmethod
     def load(cls, path: Path, dim: int) -> FaissStore:
@@ -134,7 +119,7 @@ class FaissStore:
         return stored_bytes(self._faiss, self._index, count)
 
     def configure(self, settings: str) -> None:
-        """Set how it is searched from now on, see :func:`hetsearch.gallery.faiss_kinds.configure`."""
+        """Set how it is searched from now on, see :func:`hetsearch.gallery.faiss_factory.configure`."""
         configure(self._faiss, self._index, settings)
 
     def train(self, sample: Callable[[], Vectors]) -> None:
@@ -156,7 +141,7 @@ class FaissStore:
                 self._index.train(np.ascontiguousarray(vectors, dtype=np.float32))
         except RuntimeError as error:
             if found := re.search(r"points \((\d+)\) .* clusters \((\d+)\)", str(error)):
-                raise _too_few(int(found[1]), int(found[2])) from None
+                raise too_few(int(found[1]), int(found[2])) from None
             raise UsageError("FAISS cannot train the index", observed=_reason(error)) from None
         if wanted:
             warnings.warn(
@@ -300,15 +285,6 @@ def _wishes(wanted: list[int]) -> Iterator[None]:
             text = file.read().decode(errors="replace")
             wanted += map(int, _WISH.findall(text))
             sys.stderr.write(_WISH.sub("", text))
-
-
-def _too_few(observed: int, expected: int) -> UsageError:
-    return UsageError(
-        "there are too few vectors to train this index",
-        observed=observed,
-        expected=f"at least {expected}",
-        hint="Use a smaller factory string, or 'Flat', which needs no training.",
-    )
 
 
 def _reason(error: RuntimeError) -> str:

@@ -106,7 +106,7 @@ class MilvusCollections:
         self._server = given.uri if given.remote else None
         self._given, self._name = given.name, _NUMBER.sub("", given.name)
 
-    def plan(self, dim: int, factory: str, count: int) -> MilvusIndex:
+    def plan(self, dim: int, factory: str, count: int | None) -> MilvusIndex:
         """The index that there would be.
 
         Raises:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hetsearch.errors import UsageError
-from hetsearch.gallery.faiss_kinds import EF_SEARCH, NUMBER
+from hetsearch.gallery.faiss_factory import EF_SEARCH
+from hetsearch.gallery.faiss_kinds import NUMBER
 
 METRIC = "IP"  # of unit vectors: the cosine
 EF_CONSTRUCTION = 200
@@ -44,13 +45,13 @@ class MilvusIndex:
     here: bool = True
 
     @classmethod
-    def parse(cls, dim: int, factory: str, count: int) -> MilvusIndex:
+    def parse(cls, dim: int, factory: str, count: int | None) -> MilvusIndex:
         """The index that a factory string names.
 
         Args:
             dim: length of a vector.
             factory: FAISS's description of it, such as ``Flat`` or ``HNSW32``.
-            count: how many vectors will come.
+            count: how many vectors will come; None where they are enough.
 
         Raises:
             UsageError: Milvus has no such index, or it needs more vectors.
@@ -61,7 +62,7 @@ class MilvusIndex:
                 if not least <= number <= most:
                     raise UsageError(f"Milvus cannot make an index of '{factory}'", observed=number,
                                      expected=f"{least} to {most:,}")  # fmt: skip
-                if kind.startswith("IVF") and number > count:
+                if kind.startswith("IVF") and count is not None and number > count:
                     raise UsageError(f"there are too few vectors for an index of '{factory}'", observed=count,
                                      expected=f"at least {number}", hint="Use a smaller factory string.")  # fmt: skip
                 return cls(kind, dim, number)

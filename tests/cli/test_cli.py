@@ -283,7 +283,8 @@ def test_a_name_that_is_no_unicode_is_wrong_usage(run: Run, tmp_path: Path, quer
     for images, out in ((folder / "m.csv", tmp_path / "gallery"), (fashion_folder, folder / "gallery")):
         code, _, err = run(*build, images, "--out", out)
         assert code == 2
-        assert "is not valid Unicode" in err and "udcff" in err
+        assert "is not valid Unicode" in err
+        assert "udcff" in err
 
 
 def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:

@@ -373,6 +373,8 @@ def test_an_encoder_that_gives_no_unit_vectors(
         ({"batch_size": 0}, "batch_size is too small"),
         ({"workers": -1}, "workers is too small"),
         ({"store": "foo"}, "no store 'foo'"),
+        ({"uri": "elsewhere"}, "lies in the gallery's folder: observed --uri elsewhere"),
+        ({"factory": "PQ4x9"}, "too few vectors.*observed 300, expected at least 512"),
         ({"factory": "Flatt"}, "cannot make an index of 'Flatt'"),
         ({"factory": "IVF301,Flat"}, "too few vectors.*observed 300, expected at least 301"),
     ],
