@@ -18,7 +18,7 @@ from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import Failure
 from hetsearch.errors import ImageError, SpaceMismatch, UsageError, require_least
 from hetsearch.gallery.card import GalleryCard, read_card
-from hetsearch.gallery.change import Change, Live, commit, require_removable
+from hetsearch.gallery.change import Change, Live, commit, plan_next, require_removable
 from hetsearch.gallery.decode import default_workers
 from hetsearch.gallery.embed import Embedded, Embedding, OnError, Say, embed, require_counts, silent
 from hetsearch.gallery.estimate import estimate, require_room
@@ -29,7 +29,6 @@ from hetsearch.gallery.manifest import Manifest, read_manifest, weights_of, writ
 from hetsearch.gallery.order import ORDERS, ranking, require_order
 from hetsearch.gallery.report import UpgradeReport
 from hetsearch.gallery.shards import read_failures
-from hetsearch.gallery.store import store_backend
 from hetsearch.gallery.update import warn_of_another_encoder
 from hetsearch.runtime.encoder import Encoder
 from hetsearch.space import EmbeddingSpace, require_space
@@ -209,7 +208,7 @@ def _step(job: _Backfill, live: Live, ids: Ids, errors: int) -> tuple[GalleryCar
     head, folder = _head(job, live, subset), live.shards.folder
     live.resume(head, job.say)
     card = live.card
-    store = store_backend(live.out, card).plan(card.dim, card.factory, card.count)
+    store = plan_next(live, card.count, rebuild=job.rebuild)
     require_room(estimate(live.out, subset, job.encoder, store, head.plan, workers=job.workers, items=card.count))
     if not live.pending.exists():
         write_manifest(folder, head, live.next)

@@ -20,7 +20,7 @@ from hetsearch.gallery.generation import NO_IDS, IndexChange, settle, write_gene
 from hetsearch.gallery.ids import Ids, hash_keys
 from hetsearch.gallery.manifest import MANIFEST, Manifest, ShardEntry, generation_name, read_manifest
 from hetsearch.gallery.shards import Contents, Rows, Shard, ShardSet, open_shards, read_shard, write_shard
-from hetsearch.gallery.store import store_backend
+from hetsearch.gallery.store import StorePlan, store_backend, store_kind
 from hetsearch.space import Vectors
 
 
@@ -110,6 +110,12 @@ class Change:
     revived: dict[str, Rows] = field(default_factory=dict)
 
 
+def plan_next(live: Live, items: int, *, rebuild: bool) -> StorePlan:
+    """The store of the next generation, with so many items; one that is changed in place needs no training."""
+    kept = store_kind(live.card.store).alterable and not rebuild
+    return store_backend(live.out, live.card).plan(live.card.dim, live.card.factory, None if kept else items)
+
+
 def require_removable(live: Live, lost: int) -> None:
     """Refuse, before anything is done, what the index cannot do.
 
@@ -121,7 +127,7 @@ def require_removable(live: Live, lost: int) -> None:
         UsageError: there are such vectors, and this kind of index cannot remove any.
     """
     card = live.card
-    if lost and not store_backend(live.out, card).plan(card.dim, card.factory, card.count).removable:
+    if lost and not plan_next(live, card.count, rebuild=False).removable:
         raise UsageError(
             f"an index of '{card.factory}' cannot remove vectors",
             observed=f"{lost:,} to remove or replace",

@@ -73,8 +73,11 @@ class LiveStore(WritableStore, StorePlan, Protocol):
 class StoreBackend(Protocol):
     """Where the stores of one gallery live, one for each generation that changed it."""
 
-    def plan(self, dim: int, factory: str, count: int) -> StorePlan:
-        """What a store of ``count`` vectors would be; refuse, before a job, what cannot be built here."""
+    def plan(self, dim: int, factory: str, count: int | None) -> StorePlan:
+        """What a store of ``count`` vectors would be; refuse, before a job, what cannot be built here.
+
+        None is for one that is there, and has learned what it must know, however few vectors are left in it.
+        """
 
     def write(self, card: GalleryCard, present: GalleryCard | None, fill: Callable[[LiveStore], None]) -> str:
         """Make the store of a new generation, and let it be filled; its address for ``card.index`` comes back.
@@ -95,7 +98,7 @@ class StoreKind:
         backend: folder of a gallery, and the URI of a database or the address of a store → where its stores live.
         alterable: whether the next generation's store is made of a copy of the present one; else it is filled anew
             from the shards, and also where only what it says of the items or the space is another.
-        rows: folder and card of a gallery → all rows, where no checksum of ours covers them.
+        rows: folder and card of a gallery → all rows, of a store whose files only a database can read.
     """
 
     load: Callable[[Path, GalleryCard], GalleryStore]

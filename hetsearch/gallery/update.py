@@ -18,7 +18,7 @@ from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import Failure
 from hetsearch.errors import DataError
 from hetsearch.gallery.card import GalleryCard, read_card
-from hetsearch.gallery.change import Change, Live, commit, copy_rows, require_removable
+from hetsearch.gallery.change import Change, Live, commit, copy_rows, plan_next, require_removable
 from hetsearch.gallery.decode import default_workers
 from hetsearch.gallery.diff import Diff, Listing
 from hetsearch.gallery.embed import Embedded, Embedding, OnError, Runner, Say, embed, require_counts, run_here, silent
@@ -28,7 +28,6 @@ from hetsearch.gallery.ids import listing_hash, stable_id, stable_ids
 from hetsearch.gallery.manifest import Manifest, Plan, weights_of, write_manifest
 from hetsearch.gallery.report import UpdateReport, folder_bytes
 from hetsearch.gallery.shards import read_failures
-from hetsearch.gallery.store import store_backend
 from hetsearch.runtime.encoder import Encoder
 from hetsearch.space import require_space
 
@@ -188,7 +187,7 @@ def _prepare(job: _Update, subset: ImageSet, say: Say) -> None:
     live, head = job.live, job.head
     live.resume(head, say)
     items = live.card.count + job.diff.new
-    store = store_backend(live.out, live.card).plan(live.card.dim, live.card.factory, items)
+    store = plan_next(live, items, rebuild=job.rebuild)
     require_room(
         estimate(
             live.out, subset if len(subset) else job.images, job.encoder, store, head.plan, workers=job.workers,

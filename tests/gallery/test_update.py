@@ -241,6 +241,21 @@ def test_an_index_that_cannot_remove_says_so_before_anything_is_done(
     assert verify_gallery(gallery).rows == 60
 
 
+def test_an_index_with_fewer_vectors_than_lists_still_changes(
+    encoder: OnnxEncoder, folder: Path, tmp_path: Path
+) -> None:
+    gallery, images = tmp_path / "g", open_source(str(folder))
+    with pytest.warns(UserWarning, match="trained with"):
+        build_gallery(encoder, images, gallery, factory="IVF16,Flat", progress=False)
+    assert delete_items(gallery, images.keys[10:]).rows == 10
+    assert delete_items(gallery, images.keys[9:10]).rows == 9
+    assert update_gallery(gallery, encoder, images.subset(range(8)), progress=False).rows == 8
+    assert update_gallery(gallery, encoder, images.subset(range(9)), progress=False).rows == 9
+    with pytest.raises(UsageError, match="too few vectors to train this index: observed 9, expected at least 16"):
+        update_gallery(gallery, encoder, images.subset(range(9)), rebuild=True, progress=False)
+    assert verify_gallery(gallery).rows == 9
+
+
 def test_compacting_leaves_the_rows_that_count(
     encoder: OnnxEncoder, folder: Path, gallery: Path, tmp_path: Path
 ) -> None:
