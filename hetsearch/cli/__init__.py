@@ -29,6 +29,7 @@ app = App(
     name="hetsearch",
     help="Visual search with two networks in one space: a large gallery encoder and a tiny query encoder.",
     version=hetsearch.__version__,
+    suppress_keyboard_interrupt=False,  # main() says what an interrupted job leaves
 )
 # In the order of the work. What a command needs is imported when it is called, so that --help answers at once.
 COMMANDS = (quickstart, data, train, nas, export, index, search, evaluate, inspect)

@@ -263,6 +263,16 @@ def test_what_the_machine_refuses_is_a_message(run: Run, monkeypatch: pytest.Mon
     assert err == "hetsearch: error: '/secret/encoder.json': Permission denied\n"
 
 
+def test_an_interrupted_command_says_how_it_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(path: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hetsearch.query.describe.describe", interrupted)
+    code, out, err = run("inspect", "/somewhere")
+    assert (code, out) == (1, "")
+    assert err == "hetsearch: interrupted. The same command goes on with a training or a job.\n"
+
+
 def test_a_name_that_is_too_long_is_wrong_usage(run: Run, tmp_path: Path, query: Path, fashion_folder: Path) -> None:
     name = "a" * 5000
     for encoder, images, out in ((name, fashion_folder, tmp_path), (query, name, tmp_path), (query, "x.csv", name)):
