@@ -157,7 +157,8 @@ def delete(
     wanted = (*keys, *(_lines(keys_from) if keys_from else ()))
     if not wanted:
         raise UsageError("no key is given", expected="KEYS, or --keys-from FILE")
-    report = delete_items(gallery, wanted, rebuild=rebuild, say=said)
+    with warnings_said():
+        report = delete_items(gallery, wanted, rebuild=rebuild, say=said)
     for key in report.absent[:SHOWN]:
         say(f"hetsearch: not there: {key}")
     if len(report.absent) > SHOWN:
@@ -227,7 +228,7 @@ def _runner(address: str | None, threads: int | None) -> Runner:
 
 def _lines(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets and editors put a byte order mark before it
     except (OSError, UnicodeDecodeError) as error:
         observed = getattr(error, "strerror", None) or "not UTF-8"
         raise UsageError(f"'{path}' cannot be read", observed=observed, expected="a key in each line") from None

@@ -9,6 +9,7 @@ import pytest
 
 from hetsearch.cli.index import app
 from hetsearch.errors import SpaceMismatch, UsageError
+from hetsearch.gallery import open_gallery
 from tests.support import OTHER_SPACE, SPACE, linear_bundle
 
 
@@ -184,6 +185,15 @@ def test_an_update_of_another_space(bundle: Path, pictures: Path, tmp_path: Path
     other = linear_bundle(tmp_path / "other", space=OTHER_SPACE)
     with pytest.raises(SpaceMismatch, match=f"{OTHER_SPACE}.*{SPACE}"):
         run("update", tmp_path / "g", "--encoder", other, "--images", pictures)
+
+
+def test_a_list_of_keys_from_a_spreadsheet(bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    gallery = tmp_path / "g"
+    run("build", "--encoder", bundle, "--images", pictures, "--out", gallery)
+    keys = open_gallery(gallery).items["key"].to_pylist()[:2]
+    (tmp_path / "keys.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(keys).encode())
+    run("delete", gallery, "--keys-from", tmp_path / "keys.txt")
+    assert not set(keys) & set(open_gallery(gallery).items["key"].to_pylist())
 
 
 def test_a_list_of_keys_that_cannot_be_read(tmp_path: Path) -> None:
