@@ -35,7 +35,7 @@ from hetsearch.data.sources import open_source
 from hetsearch.files import write_text
 from hetsearch.gallery import build as stage
 from hetsearch.gallery import build_gallery
-from hetsearch.gallery.build import BATCH
+from hetsearch.gallery.plan import BATCH
 from hetsearch.preprocess import open_image
 from hetsearch.runtime import OnnxEncoder, load_encoder
 from hetsearch.runtime.threads import available_threads

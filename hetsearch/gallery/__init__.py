@@ -1,7 +1,7 @@
 """Galleries: vectors and their items on disk, and the jobs that make them. Needs ``hetsearch[gallery]``."""
 
 from hetsearch.gallery.backfill import backfill_gallery
-from hetsearch.gallery.build import build_gallery, plan_gallery
+from hetsearch.gallery.build import build_gallery
 from hetsearch.gallery.card import GalleryCard
 from hetsearch.gallery.choice import Candidate, Choice
 from hetsearch.gallery.compact import compact_gallery
@@ -10,6 +10,7 @@ from hetsearch.gallery.gallery import Gallery, open_gallery
 from hetsearch.gallery.hits import Hit, Hits
 from hetsearch.gallery.ids import stable_id, stable_ids
 from hetsearch.gallery.limits import Limits
+from hetsearch.gallery.plan import plan_gallery
 from hetsearch.gallery.ray_embed import RayRunner
 from hetsearch.gallery.report import BuildReport, CompactReport, UpdateReport, UpgradeReport
 from hetsearch.gallery.store import GalleryStore

@@ -26,9 +26,9 @@ from hetsearch.gallery.folder import exclusive
 from hetsearch.gallery.generation import settle
 from hetsearch.gallery.ids import Ids, listing_hash, stable_id, stable_ids
 from hetsearch.gallery.manifest import Manifest, read_manifest, weights_of, write_manifest
+from hetsearch.gallery.omitted import read_failures
 from hetsearch.gallery.order import ORDERS, ranking, require_order
 from hetsearch.gallery.report import UpgradeReport
-from hetsearch.gallery.shards import read_failures
 from hetsearch.gallery.update import warn_of_another_encoder
 from hetsearch.runtime.encoder import Encoder
 from hetsearch.space import EmbeddingSpace, require_space

@@ -1,4 +1,4 @@
-"""The job that makes a gallery: plan, embed, build. ``verify`` is :mod:`hetsearch.gallery.verify`.
+"""The job that makes a gallery: plan (:mod:`hetsearch.gallery.plan`), embed, build; ``verify`` has a module too.
 
 The plan is written first and the shards follow from it; ``gallery.json`` comes last. So a job that is killed leaves
 nothing that opens, and the same command goes on from the shards that are there.
@@ -9,51 +9,29 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import Failure
-from hetsearch.errors import DataError, UsageError, require_least
+from hetsearch.errors import DataError
 from hetsearch.files import make_folder
-from hetsearch.gallery.card import CARD, EMBEDDINGS, GalleryCard, read_card
+from hetsearch.gallery.card import CARD, GalleryCard, read_card
 from hetsearch.gallery.choice import AUTO
-from hetsearch.gallery.choose import choose, plan_store, sized
-from hetsearch.gallery.decode import default_workers
+from hetsearch.gallery.choose import choose
 from hetsearch.gallery.embed import Embedding, OnError, Runner, Say, embed, require_counts, run_here, silent
-from hetsearch.gallery.estimate import Estimate, estimate, measure, require_room
+from hetsearch.gallery.estimate import require_room
 from hetsearch.gallery.folder import exclusive, require_ours, sweep
 from hetsearch.gallery.gallery import open_gallery
 from hetsearch.gallery.generation import settle, write_generation
-from hetsearch.gallery.ids import listing_hash, require_distinct
+from hetsearch.gallery.ids import require_distinct
 from hetsearch.gallery.limits import Limits
-from hetsearch.gallery.manifest import MANIFEST, Manifest, Plan, read_manifest, weights_of, write_manifest
+from hetsearch.gallery.manifest import MANIFEST, Manifest, write_manifest
+from hetsearch.gallery.omitted import read_failures
+from hetsearch.gallery.plan import BATCH, SHARD_ROWS, Job, estimated, make_job, require_same, resumed
 from hetsearch.gallery.report import BuildReport, folder_bytes
-from hetsearch.gallery.shards import ShardSet, read_failures, shard_name
-from hetsearch.gallery.store import StorePlan
-from hetsearch.gallery.tables import arrow
+from hetsearch.gallery.shards import ShardSet
 from hetsearch.runtime.encoder import Encoder
-from hetsearch.space import require_space
-
-SHARD_ROWS = 4096
-BATCH = 64
-
-
-@dataclass(frozen=True)
-class _Job:
-    encoder: Encoder
-    images: ImageSet
-    out: Path
-    manifest: Manifest
-    store: str
-    uri: str | None
-    factory: str
-    limits: Limits | None
-    workers: int
-
-    @property
-    def folder(self) -> Path:
-        return self.out / EMBEDDINGS
 
 
 def build_gallery(
@@ -114,7 +92,7 @@ def build_gallery(
     begin = time.perf_counter()
     require_counts(max_errors, workers)
     index = (store, uri, factory, limits)
-    job, planned = _job(encoder, _chosen(images, limit), Path(out), index, shard_rows, batch_size, workers)
+    job, planned = make_job(encoder, images, limit, Path(out), index, shard_rows, batch_size, workers)
     if not (job.out / CARD).exists():
         require_distinct(job.images.keys)
         require_ours(job.out)
@@ -122,8 +100,8 @@ def build_gallery(
     with exclusive(job.out):
         if (job.out / CARD).exists():
             return _done_before(job, begin)
-        job = _resumed(job)
-        require_room(_estimate(job, planned))
+        job = resumed(job)
+        require_room(estimated(job, planned))
         job.folder.mkdir(exist_ok=True)
         settle(job.out)
         if not (job.folder / MANIFEST).exists():
@@ -140,102 +118,7 @@ def build_gallery(
     )
 
 
-def plan_gallery(
-    encoder: Encoder,
-    images: ImageSet,
-    out: str | Path,
-    *,
-    store: str = "faiss",
-    uri: str | None = None,
-    factory: str = "Flat",
-    limits: Limits | None = None,
-    limit: int | None = None,
-    shard_rows: int = SHARD_ROWS,
-    batch_size: int = BATCH,
-    workers: int | None = 0,
-) -> Estimate:
-    """What :func:`build_gallery` would cost: bytes, memory and time. A few images are embedded, nothing is written.
-
-    The arguments and errors are those of :func:`build_gallery`; that the disk has no room is no error here but
-    :attr:`Estimate.fits`.
-    """
-    require_counts(None, workers)
-    index = (store, uri, factory, limits)
-    job, planned = _job(encoder, _chosen(images, limit), Path(out), index, shard_rows, batch_size, workers)
-    if (job.out / CARD).exists():
-        _require_same(job, read_card(job.out))
-        return replace(_estimate(job, planned), images=0, shards=0, shard_bytes=0, index_bytes=0, item_bytes=0)
-    require_ours(job.out)
-    expected = _estimate(_resumed(job), planned)
-    candidates = sized(encoder.dim, len(job.images), limits or Limits()) if factory == AUTO else ()
-    return replace(expected, images_per_second=measure(encoder, job.images, job.workers), candidates=candidates)
-
-
-def _chosen(images: ImageSet, limit: int | None) -> ImageSet:
-    require_least("limit", limit, 1)
-    if not len(images):
-        raise DataError(f"'{images.name}' has no images")
-    return images if limit is None else images.subset(range(min(limit, len(images))))
-
-
-def _job(
-    encoder: Encoder,
-    images: ImageSet,
-    out: Path,
-    index: tuple[str, str | None, str, Limits | None],
-    shard_rows: int,
-    batch_size: int,
-    workers: int | None,
-) -> tuple[_Job, StorePlan]:
-    """The job, and the store that it is to make; refuses at once what cannot be built."""
-    arrow()
-    for name, value in (("shard_rows", shard_rows), ("batch_size", batch_size)):
-        require_least(name, value, 1)
-    plan = Plan(
-        listing=listing_hash(images.keys),
-        rows=len(images),
-        shard_rows=shard_rows,
-        batch_size=batch_size,
-        weights=weights_of(encoder),
-    )
-    manifest = Manifest(space=encoder.space, encoder=encoder.name, dim=encoder.dim, images=images.name, plan=plan)
-    number = default_workers(images) if workers is None else workers
-    job = _Job(encoder, images, out, manifest, *index, number)
-    if (out / CARD).exists():  # before what the store may say of other images
-        _require_same(job, read_card(out))
-    return job, plan_store(out, *index, encoder.dim, len(images))
-
-
-def _resumed(job: _Job) -> _Job:
-    """The job in the shards and batches that an unfinished one was begun with; the job itself where there is none.
-
-    Raises:
-        SpaceMismatch, UsageError: the unfinished job is another one.
-    """
-    if not (job.folder / MANIFEST).exists():
-        return job
-    begun = read_manifest(job.folder)
-    require_space(job.encoder.space, begun.space, what=f"the encoder and the unfinished gallery '{job.out}'")
-    cut = {"shard_rows": begun.plan.shard_rows, "batch_size": begun.plan.batch_size}
-    manifest = job.manifest.model_copy(update={"plan": job.manifest.plan.model_copy(update=cut)})
-    if manifest.job != begun.job:
-        other = "another encoder" if manifest.plan.listing == begun.plan.listing else "other images"
-        raise UsageError(
-            f"'{job.out}' holds an unfinished gallery of {other}",
-            observed=f"'{job.encoder.name}', {manifest.plan.rows:,} images of '{manifest.images}'",
-            expected=f"'{begun.encoder}', {begun.plan.rows:,} images of '{begun.images}'",
-            hint="Finish that one first, remove the folder, or choose another --out.",
-        )
-    return replace(job, manifest=manifest)
-
-
-def _estimate(job: _Job, planned: StorePlan) -> Estimate:
-    plan = job.manifest.plan
-    there = sum((job.folder / shard_name(number)).exists() for number in range(plan.shards))
-    return estimate(job.out, job.images, job.encoder, planned, plan, workers=job.workers, there=there)
-
-
-def _nothing_read(job: _Job, failures: tuple[Failure, ...]) -> DataError:
+def _nothing_read(job: Job, failures: tuple[Failure, ...]) -> DataError:
     """The error of a job without a vector. It leaves nothing to go on from: the images must change."""
     sweep(job.out, frozenset())
     job.folder.rmdir()
@@ -246,20 +129,9 @@ def _nothing_read(job: _Job, failures: tuple[Failure, ...]) -> DataError:
     )
 
 
-def _require_same(job: _Job, card: GalleryCard) -> None:
-    require_space(job.encoder.space, card.space, what=f"the encoder and the gallery '{job.out}'")
-    if card.listing != job.manifest.plan.listing:
-        raise UsageError(
-            f"'{job.out}' is the gallery of other images",
-            observed=f"{job.manifest.plan.rows:,} images of '{job.images.name}'",
-            expected=f"the keys of the {card.count + card.failures:,} images of '{card.images}', in their order",
-            hint=f"To change its images use: hetsearch index update '{job.out}'. Or choose another --out.",
-        )
-
-
-def _done_before(job: _Job, begin: float) -> BuildReport:
+def _done_before(job: Job, begin: float) -> BuildReport:
     card = read_card(job.out)
-    _require_same(job, card)
+    require_same(job, card)
     open_gallery(job.out)
     settle(job.out)  # a job that was killed at its very end has not led the readers of a database here
     if os.path.abspath(card.images) != os.path.abspath(job.images.name):
@@ -284,7 +156,7 @@ def _done_before(job: _Job, begin: float) -> BuildReport:
     return replace(_report(job, card, failures, begin), done_before=True)
 
 
-def _card(job: _Job, manifest: Manifest, say: Say) -> GalleryCard:
+def _card(job: Job, manifest: Manifest, say: Say) -> GalleryCard:
     """The card of the new gallery; a factory that is to be chosen is chosen here."""
     shards = ShardSet(job.folder, manifest)
     choice = choose(shards, job.limits or Limits(), say) if job.factory == AUTO else None
@@ -303,7 +175,7 @@ def _card(job: _Job, manifest: Manifest, say: Say) -> GalleryCard:
     )
 
 
-def _report(job: _Job, card: GalleryCard, failures: tuple[Failure, ...], begin: float) -> BuildReport:
+def _report(job: Job, card: GalleryCard, failures: tuple[Failure, ...], begin: float) -> BuildReport:
     return BuildReport(
         gallery=job.out,
         space=card.space,

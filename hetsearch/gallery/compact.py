@@ -12,8 +12,9 @@ from hetsearch.gallery.change import Change, Live, commit
 from hetsearch.gallery.embed import Say, silent
 from hetsearch.gallery.folder import exclusive
 from hetsearch.gallery.manifest import ShardEntry
+from hetsearch.gallery.omitted import read_failures
 from hetsearch.gallery.report import CompactReport, folder_bytes
-from hetsearch.gallery.shards import Shard, read_failures, write_shard
+from hetsearch.gallery.shards import Shard, write_shard
 
 
 def compact_gallery(gallery: str | Path, *, say: Say = silent) -> CompactReport:

@@ -22,14 +22,8 @@ from hetsearch.gallery.card import CARD, EMBEDDINGS, SPACE, GalleryCard, read_ca
 from hetsearch.gallery.folder import sweep
 from hetsearch.gallery.ids import Ids
 from hetsearch.gallery.manifest import MANIFEST, Manifest, generation_name, read_manifest, write_manifest
-from hetsearch.gallery.shards import (
-    ATTRIBUTES,
-    Rows,
-    ShardSet,
-    shard_name,
-    write_failures,
-    write_tombstones,
-)
+from hetsearch.gallery.omitted import write_failures, write_tombstones
+from hetsearch.gallery.shards import ATTRIBUTES, Rows, ShardSet, shard_name
 from hetsearch.gallery.store import LiveStore, store_backend, store_kind
 from hetsearch.gallery.tables import arrow, read_names, table_writer
 from hetsearch.space import Vectors

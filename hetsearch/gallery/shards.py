@@ -1,4 +1,4 @@
-"""Embedding shards: ``shard-00042.parquet``, and beside them ``failures.parquet`` and ``tombstones.parquet``.
+"""Embedding shards: ``shard-00042.parquet``.
 
 A shard is written once and never changed; each is whole or absent, and says in its footer for which job it was made
 and which images could not be read. So a job that is killed goes on from the shards alone. Rows that no longer count
@@ -24,12 +24,11 @@ from hetsearch.errors import DamagedArtifact
 from hetsearch.files import sha256_of, verify_checksums
 from hetsearch.gallery.card import SPACE
 from hetsearch.gallery.ids import Ids, listing_hash, stable_ids
-from hetsearch.gallery.manifest import Manifest, ShardEntry, generation_name, read_manifest
+from hetsearch.gallery.manifest import Manifest, ShardEntry, read_manifest
+from hetsearch.gallery.omitted import read_tombstones
 from hetsearch.gallery.tables import arrow, read_metadata, read_table, write_table
 from hetsearch.space import Vectors, check_vectors, fingerprint_of
 
-FAILURES = "failures.parquet"
-TOMBSTONES = "tombstones.parquet"
 FOOTER = "hetsearch"
 
 ATTRIBUTES = ("label", "group", "domain", "path")  # columns of text that items may have, in this order
@@ -207,45 +206,6 @@ def _check_content(path: Path, shard: Shard, expected: str) -> None:
             expected=f"content {expected[:12]}…",
             hint="Build the gallery again.",
         )
-
-
-def write_failures(folder: Path, failures: Sequence[Failure], generation: int = 1) -> str:
-    """Write ``failures.parquet``: key and reason of each image that could not be read. The file's name comes back."""
-    keys, reasons = [failure.key for failure in failures], [failure.reason for failure in failures]
-    name = generation_name(FAILURES, generation)
-    write_table(folder / name, {"key": keys, "reason": reasons})
-    return name
-
-
-def read_failures(folder: Path, generation: int = 1) -> tuple[Failure, ...]:
-    """Read ``failures.parquet``.
-
-    Raises:
-        DamagedArtifact: it cannot be read.
-    """
-    table = read_table(folder / generation_name(FAILURES, generation), {"key": "string", "reason": "string"})
-    return tuple(Failure(row["key"], row["reason"]) for row in table.to_pylist())
-
-
-def write_tombstones(folder: Path, dead: Mapping[str, Rows], generation: int) -> str:
-    """Write ``tombstones.parquet``: the rows of each shard that no longer count. Its name comes back."""
-    pa, _ = arrow()
-    name = generation_name(TOMBSTONES, generation)
-    files = [file for file, rows in dead.items() for _ in range(len(rows))]
-    rows = np.concatenate([np.empty(0, np.int64), *(np.asarray(rows, np.int64) for rows in dead.values())])
-    write_table(folder / name, {"shard": files, "row": pa.array(rows)})
-    return name
-
-
-def read_tombstones(folder: Path, generation: int) -> dict[str, Rows]:
-    """Read ``tombstones.parquet``: sorted rows by shard.
-
-    Raises:
-        DamagedArtifact: it cannot be read.
-    """
-    table = read_table(folder / generation_name(TOMBSTONES, generation), {"shard": "string", "row": "int64"})
-    files, rows = np.array(table["shard"].to_pylist(), dtype=object), table["row"].to_numpy()
-    return {file: np.sort(rows[files == file]) for file in dict.fromkeys(files.tolist())}
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from hetsearch.gallery.estimate import estimate, require_room
 from hetsearch.gallery.folder import exclusive
 from hetsearch.gallery.ids import listing_hash, stable_id, stable_ids
 from hetsearch.gallery.manifest import Manifest, Plan, weights_of, write_manifest
+from hetsearch.gallery.omitted import read_failures
 from hetsearch.gallery.report import UpdateReport, folder_bytes
-from hetsearch.gallery.shards import read_failures
 from hetsearch.runtime.encoder import Encoder
 from hetsearch.space import require_space
 

@@ -26,8 +26,9 @@ from hetsearch.gallery.embed import Say, silent
 from hetsearch.gallery.folder import exclusive
 from hetsearch.gallery.generation import settle
 from hetsearch.gallery.manifest import Manifest, weights_of
+from hetsearch.gallery.omitted import read_failures
 from hetsearch.gallery.report import UpgradeReport
-from hetsearch.gallery.shards import Rows, read_failures
+from hetsearch.gallery.shards import Rows
 from hetsearch.runtime.encoder import Encoder
 from hetsearch.space import EmbeddingSpace, require_space
 

@@ -10,16 +10,8 @@ from hetsearch.data.pixels import Failure
 from hetsearch.errors import DamagedArtifact, DataError
 from hetsearch.gallery.ids import stable_ids
 from hetsearch.gallery.manifest import Manifest, Plan, write_manifest
-from hetsearch.gallery.shards import (
-    Shard,
-    open_shards,
-    read_failures,
-    read_shard,
-    recover_shard,
-    write_failures,
-    write_shard,
-    write_tombstones,
-)
+from hetsearch.gallery.omitted import write_tombstones
+from hetsearch.gallery.shards import Shard, open_shards, read_shard, recover_shard, write_shard
 from tests.support import SPACE
 
 
@@ -120,9 +112,3 @@ def test_dead_rows_do_not_count(tmp_path: Path) -> None:
     assert [rows.tolist() for _, rows, _ in opened.described()] == [[1], [0, 1, 2], [0, 2]]
     everything = np.concatenate([shard.vectors for shard in shards])
     assert np.array_equal(np.concatenate([shard.vectors for shard in opened]), everything[[1, 3, 4, 5, 6, 8]])
-
-
-def test_failures_come_back(tmp_path: Path) -> None:
-    for failures in ((), (Failure("ä.png", "truncated"), Failure("b.png", "empty"))):
-        write_failures(tmp_path, failures)
-        assert read_failures(tmp_path) == failures
