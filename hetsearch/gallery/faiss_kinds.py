@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hetsearch.gallery.tables import missing
+from hetsearch.space import Vectors
 
 NUMBER = 4  # bytes of a float32
 ID = 8  # bytes of an id
+ROOM = 1.1  # of what a list is expected to hold; a sample knows its share to some percent
+
 
 def load_faiss() -> Any:
     """The module ``faiss``.
@@ -70,14 +76,37 @@ def _sum(first: tuple[float, float], second: tuple[float, float]) -> tuple[float
     return first[0] + second[0], first[1] + second[1]
 
 
-def reserve(faiss: Any, index: Any, count: int) -> None:
-    """Take the memory of ``count`` vectors at once, where they lie in one piece.
+def shares_of(faiss: Any, index: Any, sample: Vectors) -> NDArray[np.float64]:
+    """What share of a sample goes into each inverted list, ``(lists,)``; nothing, ``(0,)``, where there are none."""
+    ivf = faiss.try_extract_index_ivf(index)
+    if ivf is None:
+        return np.empty(0)
+    if isinstance(index, faiss.IndexPreTransform):
+        for number in range(index.chain.size()):
+            sample = faiss.downcast_VectorTransform(index.chain.at(number)).apply(sample)
+    return np.bincount(ivf.quantizer.search(sample, 1)[1][:, 0], minlength=ivf.nlist) / len(sample)
 
-    It would double each time it is full, and hold the old and the new piece at that moment.
+
+def reserve(faiss: Any, index: Any, count: int, shares: NDArray[np.float64]) -> None:
+    """Take the memory of ``count`` vectors at once: of all where they lie in one piece, or of each inverted list.
+
+    A piece would double each time it is full, and hold the old and the new one at that moment.
+
+    Args:
+        faiss: the module.
+        index: an empty, trained index.
+        count: vectors to come.
+        shares: of them in each list, see :func:`shares_of`.
     """
+    if len(shares):
+        lists = faiss.downcast_InvertedLists(faiss.try_extract_index_ivf(index).invlists)
+        for number, room in enumerate(np.ceil(shares * count * ROOM).astype(int).tolist()):
+            lists.resize(number, room)
+            lists.resize(number, 0)  # what was taken stays taken
+        return
     inner = faiss.downcast_index(index.index if isinstance(index, faiss.IndexIDMap) else index)
     if hasattr(inner, "hnsw"):
         inner = faiss.downcast_index(inner.storage)
     if hasattr(inner, "codes"):
         inner.codes.resize(count * int(inner.code_size))
-        inner.codes.resize(0)  # what was taken stays taken
+        inner.codes.resize(0)

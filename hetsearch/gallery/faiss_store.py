@@ -25,7 +25,7 @@ from hetsearch.errors import DamagedArtifact, DataError, UsageError
 from hetsearch.files import atomic_path
 from hetsearch.gallery.exhaustive import best_among
 from hetsearch.gallery.faiss_factory import configure, make_index, too_few
-from hetsearch.gallery.faiss_kinds import inverted, load_faiss, reserve, selecting, stored_bytes
+from hetsearch.gallery.faiss_kinds import inverted, load_faiss, reserve, selecting, shares_of, stored_bytes
 from hetsearch.gallery.ids import Ids, IdSet
 from hetsearch.gallery.shards import Columns
 from hetsearch.space import Vectors, check_vectors
@@ -44,6 +44,7 @@ class FaissStore:
     def __init__(self, index: Any, dim: int, expected: int = 0) -> None:
         self._faiss = load_faiss()
         self._expected = expected  # vectors to come
+        self._shares = np.empty(0)  # of them in each inverted list
         self._index = index
         self._dim = dim
         self._mapped = isinstance(index, self._faiss.IndexIDMap)
@@ -139,6 +140,7 @@ class FaissStore:
         try:
             with _wishes(wanted):
                 self._index.train(np.ascontiguousarray(vectors, dtype=np.float32))
+                self._shares = shares_of(self._faiss, self._index, vectors)
         except RuntimeError as error:
             if found := re.search(r"points \((\d+)\) .* clusters \((\d+)\)", str(error)):
                 raise too_few(int(found[1]), int(found[2])) from None
@@ -168,7 +170,7 @@ class FaissStore:
             raise DataError("an id comes twice", observed=twice, expected="unique ids")
         self.__dict__.pop("_by_id", None)
         if self._expected and not len(self):
-            reserve(self._faiss, self._index, self._expected)
+            reserve(self._faiss, self._index, self._expected, self._shares)
         try:
             self._index.add_with_ids(
                 np.ascontiguousarray(vectors, dtype=np.float32), np.ascontiguousarray(ids, dtype=np.int64)

@@ -280,3 +280,22 @@ def test_memory_taken_ahead_changes_nothing(factory: str) -> None:
         store.add(IDS[start : start + 50], vectors[start : start + 50])
     assert len(store) == 200
     assert np.array_equal(store.search(vectors, 5)[0], ahead.search(vectors, 5)[0])
+
+
+@pytest.mark.parametrize("factory", ["IVF8,Flat", "IVF8,SQ8", "PCA12,IVF8,Flat"])
+@pytest.mark.filterwarnings("ignore:the index is trained with")
+def test_lists_lie_where_they_lay_when_vectors_come(factory: str) -> None:
+    vectors, ids = unit(4000), np.arange(4000)
+
+    def places(expected: int | None) -> list[bool]:
+        store = FaissStore.create(16, factory, expected)
+        store.train(lambda: vectors[:2000])
+        store.add(ids[:400], vectors[:400])
+        lists = faiss.extract_index_ivf(store._index).invlists
+        first = [int(lists.get_codes(number)) for number in range(8)]
+        for start in range(400, 4000, 400):
+            store.add(ids[start : start + 400], vectors[start : start + 400])
+        return [int(lists.get_codes(number)) == place for number, place in enumerate(first)]
+
+    assert sum(places(4000)) >= 7  # a list may get more than its share of the sample
+    assert not any(places(None))
