@@ -33,9 +33,9 @@ from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import load_pixels
 from hetsearch.data.sources import open_source
 from hetsearch.files import write_text
-from hetsearch.gallery import build as stage
 from hetsearch.gallery import build_gallery
-from hetsearch.gallery.plan import BATCH
+from hetsearch.gallery.jobs import build as stage
+from hetsearch.gallery.jobs.plan import BATCH
 from hetsearch.preprocess import open_image
 from hetsearch.runtime import OnnxEncoder, load_encoder
 from hetsearch.runtime.threads import available_threads

@@ -40,9 +40,9 @@ from hetsearch.data.sources import open_source
 from hetsearch.errors import HetsearchError
 from hetsearch.files import atomic_path, read_json, write_json, write_text
 from hetsearch.gallery.card import EMBEDDINGS
+from hetsearch.gallery.embedding.shards import DIGEST, Shard, write_shard
 from hetsearch.gallery.ids import hash_keys
 from hetsearch.gallery.manifest import Manifest, Plan, read_manifest, weights_of, write_manifest
-from hetsearch.gallery.shards import DIGEST, Shard, write_shard
 from hetsearch.metrics import bootstrap_means, interval
 from hetsearch.runtime import OnnxEncoder, load_encoder
 from hetsearch.space import Vectors

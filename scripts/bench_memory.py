@@ -31,8 +31,8 @@ from tables import Row, Table, markdown, run
 
 from hetsearch.data.sources import open_source
 from hetsearch.files import read_json, write_json, write_text
-from hetsearch.gallery import build as stage
-from hetsearch.gallery.shards import shard_name
+from hetsearch.gallery.embedding.shards import shard_name
+from hetsearch.gallery.jobs import build as stage
 from hetsearch.preprocess import open_image
 
 SOURCE = "fashion-mnist:test"

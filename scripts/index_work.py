@@ -26,10 +26,10 @@ import pyarrow.parquet as parquet
 
 from hetsearch.gallery import Limits, open_gallery
 from hetsearch.gallery.card import EMBEDDINGS, GalleryCard
-from hetsearch.gallery.choose import choose
-from hetsearch.gallery.generation import TRAINING_ROWS, write_generation
+from hetsearch.gallery.choosing.choose import choose
+from hetsearch.gallery.embedding.shards import ShardSet
+from hetsearch.gallery.jobs.generation import TRAINING_ROWS, write_generation
 from hetsearch.gallery.manifest import read_manifest
-from hetsearch.gallery.shards import ShardSet
 from hetsearch.preprocess import InputSpec
 from hetsearch.space import Embeddings, Vectors
 

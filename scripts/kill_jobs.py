@@ -39,8 +39,8 @@ from hetsearch.data.sources import open_source
 from hetsearch.files import write_json
 from hetsearch.gallery import open_gallery, verify_gallery
 from hetsearch.gallery.card import EMBEDDINGS, read_card
+from hetsearch.gallery.embedding.shards import FOOTER
 from hetsearch.gallery.manifest import read_manifest
-from hetsearch.gallery.shards import FOOTER
 from hetsearch.gallery.tables import read_metadata
 from hetsearch.runtime import load_encoder
 

@@ -16,7 +16,7 @@ from hetsearch.files import dump_json
 
 if TYPE_CHECKING:
     from hetsearch.gallery import BuildReport, Estimate, UpdateReport
-    from hetsearch.gallery.embed import Runner
+    from hetsearch.gallery.embedding.embed import Runner
 
 app = App(name="index", help="Make a gallery of images, keep it up to date, look whether it is whole.")
 app.command(upgrade)
@@ -220,8 +220,8 @@ def verify(
 
 
 def _runner(address: str | None, threads: int | None) -> Runner:
-    from hetsearch.gallery.embed import run_here
-    from hetsearch.gallery.ray_embed import RayRunner
+    from hetsearch.gallery.embedding.embed import run_here
+    from hetsearch.gallery.embedding.ray_embed import RayRunner
 
     return run_here if address is None else RayRunner(address, threads=threads or 1)
 

@@ -16,7 +16,7 @@ from hetsearch.errors import UsageError
 from hetsearch.evaluation.result import METRICS, BackfillRow
 from hetsearch.evaluation.scores import Scores, score
 from hetsearch.gallery.ids import stable_ids
-from hetsearch.gallery.order import margins, ranking
+from hetsearch.gallery.jobs.order import margins, ranking
 from hetsearch.metrics import difference_interval, mean_interval
 from hetsearch.runtime.encoder import Encoder
 from hetsearch.space import EmbeddingSpace, Vectors

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hetsearch.errors import DamagedArtifact, UsageError
 from hetsearch.files import dump_json, read_json, write_json
-from hetsearch.gallery.choice import Choice
+from hetsearch.gallery.choosing.choice import Choice
 from hetsearch.gallery.manifest import generation_name
 from hetsearch.preprocess import InputSpec
 

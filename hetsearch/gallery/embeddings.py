@@ -8,7 +8,7 @@ import numpy as np
 
 from hetsearch.errors import SpaceMismatch
 from hetsearch.gallery.card import EMBEDDINGS, GalleryCard, in_one_generation
-from hetsearch.gallery.shards import open_shards
+from hetsearch.gallery.embedding.shards import open_shards
 from hetsearch.space import Embeddings
 
 

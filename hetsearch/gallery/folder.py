@@ -13,10 +13,10 @@ from pathlib import Path
 
 from hetsearch.errors import HetsearchError, UsageError
 from hetsearch.gallery.card import CARD, EMBEDDINGS, ITEMS, read_card
-from hetsearch.gallery.faiss_store import INDEX
 from hetsearch.gallery.manifest import MANIFEST
-from hetsearch.gallery.milvus_collections import DATABASE
 from hetsearch.gallery.omitted import FAILURES, TOMBSTONES
+from hetsearch.gallery.stores.faiss_store import INDEX
+from hetsearch.gallery.stores.milvus_collections import DATABASE
 
 _TEMPORARY = r"\.(?:{names})\.\d+\.[0-9a-f]{{8}}\.tmp"  # as hetsearch.files names them
 _SHARD = r"shard-\d{5,}\.parquet"

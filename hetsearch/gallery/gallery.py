@@ -14,8 +14,8 @@ from hetsearch.files import verify_checksums
 from hetsearch.gallery.card import SPACE, GalleryCard, Superseded, in_one_generation
 from hetsearch.gallery.hits import Found, Hits, Items, Where
 from hetsearch.gallery.ids import Ids, stable_ids
-from hetsearch.gallery.milvus_collections import open_collection
-from hetsearch.gallery.store import GalleryStore, Scores, store_kind
+from hetsearch.gallery.stores.milvus_collections import open_collection
+from hetsearch.gallery.stores.store import GalleryStore, Scores, store_kind
 from hetsearch.gallery.tables import read_table
 from hetsearch.space import Embeddings, Vectors, check_vectors, require_space
 

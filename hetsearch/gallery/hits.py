@@ -12,7 +12,7 @@ import numpy as np
 
 from hetsearch.errors import UsageError, nearest
 from hetsearch.gallery.ids import Ids, stable_id
-from hetsearch.gallery.store import Scores
+from hetsearch.gallery.stores.store import Scores
 from hetsearch.gallery.tables import arrow
 
 FIELDS = ("label", "group", "domain", "key")  # of an item, by which a search can be narrowed

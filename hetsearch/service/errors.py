@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hetsearch.errors import HetsearchError, ImageError, SpaceMismatch, UsageError
-from hetsearch.gallery.milvus_client import Unreachable
+from hetsearch.gallery.stores.milvus_client import Unreachable
 from hetsearch.service.schemas import Problem, ProblemDetail
 
 RETRY_AFTER = "1"  # seconds; a full queue of a small network is empty again by then

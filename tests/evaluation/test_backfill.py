@@ -19,7 +19,7 @@ from hetsearch.errors import SpaceMismatch, UsageError
 from hetsearch.evaluation.backfill import backfill_rows, orders_of, require_older
 from hetsearch.evaluation.report.words import asked_lines
 from hetsearch.gallery import backfill_gallery, build_gallery, open_gallery, stable_ids, upgrade_gallery
-from hetsearch.gallery.order import margins
+from hetsearch.gallery.jobs.order import margins
 from hetsearch.metrics import difference_interval
 from tests.pair import Pair, make_pair
 

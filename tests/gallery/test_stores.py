@@ -25,9 +25,9 @@ from hetsearch.gallery import (
     upgrade_gallery,
     verify_gallery,
 )
-from hetsearch.gallery import generation as switch
 from hetsearch.gallery.card import GalleryCard
-from hetsearch.gallery.store import LiveStore, store_backend, store_kind
+from hetsearch.gallery.jobs import generation as switch
+from hetsearch.gallery.stores.store import LiveStore, store_backend, store_kind
 from hetsearch.preprocess import InputSpec
 from hetsearch.runtime import OnnxEncoder, load_encoder
 from hetsearch.space import Embeddings

@@ -10,8 +10,8 @@ from pathlib import Path
 import ray
 
 from hetsearch.data.images import ImageSet
-from hetsearch.gallery.embed import Done
-from hetsearch.gallery.ray_worker import Order, Worker
+from hetsearch.gallery.embedding.embed import Done
+from hetsearch.gallery.embedding.ray_worker import Order, Worker
 
 
 def desk(order: Order) -> Path:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from hetsearch.gallery import open_gallery, verify_gallery
-from hetsearch.gallery.shards import open_shards
-from tests.gallery.test_faiss_store import unit
+from hetsearch.gallery.embedding.shards import open_shards
+from tests.gallery.stores.test_faiss_store import unit
 from tests.support import SPACE
 
 COUNT, DIM, FACTORY = 5000, 16, "IVF16,SQ8@nprobe=8"

@@ -11,7 +11,7 @@ from hetsearch.data.sources import open_source
 from hetsearch.errors import SpaceMismatch, UsageError
 from hetsearch.gallery import build_gallery, delete_items
 from hetsearch.gallery.card import read_card, write_card
-from hetsearch.gallery.milvus_client import Unreachable
+from hetsearch.gallery.stores.milvus_client import Unreachable
 from hetsearch.runtime import OnnxEncoder, load_encoder
 from hetsearch.service.collection import Collection
 from hetsearch.service.errors import Refusal

@@ -1,0 +1,1 @@
+"""What is done to a gallery: plan, build, verify, update, compact, upgrade, back-fill."""

@@ -1,0 +1,1 @@
+"""Where vectors lie and are searched: one protocol, a FAISS file, a Milvus file or server."""
