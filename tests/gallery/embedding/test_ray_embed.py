@@ -21,7 +21,8 @@ from hetsearch.cli.index import app
 from hetsearch.data.images import ImageSet
 from hetsearch.data.sources import open_source
 from hetsearch.errors import HetsearchError, ImageError, MissingExtra, UsageError
-from hetsearch.gallery import RayRunner, build_gallery, ray_embed, verify_gallery
+from hetsearch.gallery import RayRunner, build_gallery, verify_gallery
+from hetsearch.gallery.embedding import ray_embed
 from hetsearch.gallery.embedding.embed import Embedding, Tally
 from hetsearch.gallery.embedding.ray_worker import Order, Sent, Worker, versions
 from hetsearch.gallery.manifest import Manifest, Plan, weights_of
@@ -29,7 +30,7 @@ from hetsearch.runtime import OnnxEncoder, load_encoder
 from tests.gallery.scripted import Deadly, Scripted, snapshot
 from tests.support import OTHER_SPACE, SPACE, linear_bundle
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # A node that is gone is known after some seconds, not after half a minute.
 WATCH = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 8}
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}

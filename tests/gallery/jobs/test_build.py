@@ -16,8 +16,9 @@ from PIL import Image
 from hetsearch.data.images import ImageSet
 from hetsearch.data.sources import open_source
 from hetsearch.errors import DamagedArtifact, DataError, HetsearchError, ImageError, SpaceMismatch, UsageError
-from hetsearch.gallery import build, build_gallery, delete_items, generation, open_gallery, verify_gallery
+from hetsearch.gallery import build_gallery, delete_items, open_gallery, verify_gallery
 from hetsearch.gallery.folder import exclusive
+from hetsearch.gallery.jobs import build, generation
 from hetsearch.gallery.manifest import read_manifest
 from hetsearch.preprocess import InputSpec
 from hetsearch.runtime import OnnxEncoder, load_encoder
