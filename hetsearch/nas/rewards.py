@@ -27,6 +27,7 @@ from hetsearch.nas.config import RewardConfig
 from hetsearch.nas.folder import load_supernet
 from hetsearch.nas.supernet import calibrate, cut_out
 from hetsearch.preprocess import Pixels
+from hetsearch.runtime.workers import start_worker
 from hetsearch.space import Vectors, fingerprint_of
 from hetsearch.training.images import check_decides, first_of_each_class, load_images, retrieval_metrics
 from hetsearch.training.joining import Joining
@@ -249,6 +250,7 @@ _HELD: dict[str, Any] = {}  # in a process of the pool: its supernet and judge
 
 
 def _start(supernet: Path, judge: Judge) -> None:
+    start_worker()
     torch.set_num_threads(1)
     _HELD.update(supernet=load_supernet(supernet)[0], judge=judge)
 

@@ -37,7 +37,7 @@ def test_no_step_is_spent_on_what_the_search_will_never_look_at(budget: Budget) 
     costs = paths.costs.of([paths.read(sampler.path(step, 200)) for step in range(200)])
     assert budget.allows(costs).all()  # while the widest are alone, too
     later = np.digitize(costs[100:, MACS], sampler.edges[1:-1])
-    assert len(np.unique(later)) >= 4
+    assert len(np.unique(later)) >= 3  # few parameters are few MACs
 
 
 def test_where_the_widest_are_all_too_dear_the_nearest_is_trained(paths: Paths) -> None:

@@ -1,16 +1,22 @@
-"""The words and the rank correlation of the table of architecture searches, without any training."""
+"""The table of architecture searches: its words, its rank correlation, and the whole of it in small."""
 
 from __future__ import annotations
 
+import importlib
+import json
+import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from scipy.stats import kendalltau
 
 from hetsearch.evaluation.result import METRICS
 from hetsearch.evaluation.scores import Scores
+from tests.nas.conftest import document, space  # noqa: F401  fixtures
 
 SOURCE = "fashion-mnist:test"
 
@@ -65,3 +71,47 @@ def test_the_words_of_a_few_rows(words: ModuleType, tmp_path: Path) -> None:
     assert "100 times fewer MACs" in text
     assert "R3 with the supernet's weights against stand-alone: Kendall τ +1.00" in text
     assert "was not confirmed" in text
+
+
+@pytest.fixture
+def script(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    document: dict[str, Any],  # noqa: F811
+    space: Path,  # noqa: F811
+    fashion_folder: Path,
+) -> ModuleType:
+    """scripts/table_nas.py on a search that takes seconds, with one reward."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+    table_nas = importlib.import_module("table_nas")
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**document, "test": str(fashion_folder)}))
+    tiny = table_nas.Benchmark(tmp_path / "tiny.yaml", space, None, epochs=1, sampled_epochs=1)
+    monkeypatch.setattr(table_nas, "DATA", {"tiny": tiny})
+    monkeypatch.setattr(table_nas, "REWARD_KINDS", ("R3",))
+    words = ["--parts", "search", "sampled", "--seeds", "0", "--sampled", "1", "--runs", str(tmp_path / "runs")]
+    monkeypatch.setattr(sys, "argv", ["table_nas.py", *words, "--results", str(tmp_path)])
+    return table_nas
+
+
+def test_the_whole_table_in_small(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script.main()
+    rows = json.loads((tmp_path / "nas.json").read_text())
+    assert [row["name"].split()[0] for row in rows] == ["M(g,g)", "R3", "random", "with", "without"]
+    assert all(row["space"] == rows[0]["space"] for row in rows)
+    assert all(row["epochs"] == 1 and row["cost"]["macs"] <= 40_000 for row in rows[1:])
+    assert rows[1]["measured"] == rows[2]["measured"]
+    assert rows[3]["supernet"] == rows[4]["supernet"]
+    recipes = {
+        terms: yaml.safe_load(next((tmp_path / "runs" / "tiny").glob(f"{terms}-*/recipe.yaml")).read_text())
+        for terms in ("with", "without")
+    }
+    assert "frozen_classifier" in recipes["with"]["objectives"]
+    assert recipes["without"]["objectives"].keys() == {"classification", "multi_similarity"}
+    assert recipes["with"]["align"] is recipes["without"]["align"] is None
+
+    def trained(*arguments: Any) -> None:
+        raise AssertionError("what is done is not done again")
+
+    monkeypatch.setattr(script, "train_query", trained)
+    script.main()
+    assert json.loads((tmp_path / "nas.json").read_text()) == rows

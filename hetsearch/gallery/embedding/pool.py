@@ -10,9 +10,6 @@ passes for one that cannot be read, and the job goes on; where no picture does i
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -23,6 +20,7 @@ from typing import Generic, TypeAlias, TypeVar
 from hetsearch.data.images import ImageSet
 from hetsearch.errors import HetsearchError, ImageError, UsageError
 from hetsearch.preprocess import ImageLike
+from hetsearch.runtime.workers import start_worker
 
 Source: TypeAlias = "ImageLike | ImageError"  # what a set gives for an image, or why it gives nothing
 Result = TypeVar("Result")
@@ -169,17 +167,4 @@ def _unexplained(images: ImageSet, stretches: list[range]) -> HetsearchError:
 
 def _started(workers: int) -> ProcessPoolExecutor:
     # Not fork: a copy of a process whose encoder and index have threads may hang.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start)
-
-
-def _start() -> None:
-    """What a worker does first: leave Ctrl-C to the job, and end when the job is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_job, daemon=True).start()
-
-
-def _end_with_job() -> None:
-    job = multiprocessing.parent_process()
-    if job is not None:
-        job.join()
-        os._exit(1)  # a worker would wait for ever for a task that nobody sends
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=start_worker)
