@@ -28,8 +28,9 @@ from hetsearch.gallery import Limits, open_gallery
 from hetsearch.gallery.card import EMBEDDINGS, GalleryCard
 from hetsearch.gallery.choosing.choose import choose
 from hetsearch.gallery.embedding.shards import ShardSet
-from hetsearch.gallery.jobs.generation import TRAINING_ROWS, write_generation
+from hetsearch.gallery.jobs.generation import write_generation
 from hetsearch.gallery.manifest import read_manifest
+from hetsearch.gallery.stores.faiss_kinds import training_rows
 from hetsearch.preprocess import InputSpec
 from hetsearch.space import Embeddings, Vectors
 
@@ -76,7 +77,7 @@ def bare(data: Path, factory: str) -> Row:
     manifest = read_manifest(data / EMBEDDINGS)
     index = faiss.index_factory(manifest.dim, description, faiss.METRIC_INNER_PRODUCT)
     if not index.is_trained:
-        step = max(1, -(-manifest.rows // TRAINING_ROWS))
+        step = max(1, -(-manifest.rows // training_rows(faiss, index)))
         index.train(np.concatenate([block[::step].copy() for block in _blocks(data)]))
     for block in _blocks(data):
         index.add(block)

@@ -67,7 +67,7 @@ class Bench:
         card = self.card(len(ids), factory)
 
         def fill(store: LiveStore) -> None:
-            store.train(lambda: vectors)
+            store.train(lambda most: vectors)
             half = len(ids) // 2
             store.add(ids[:half], vectors[:half])
             store.add(ids[half:], vectors[half:])

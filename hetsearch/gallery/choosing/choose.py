@@ -243,7 +243,7 @@ def _up(value: float) -> float:
 
 def _filled(kind: Kind, base: Vectors) -> FaissStore:
     store = FaissStore.create(base.shape[1], kind.factory(len(base)), len(base))
-    store.train(lambda: base)
+    store.train(lambda most: base)
     store.add(np.arange(len(base), dtype=np.int64), base)
     return store
 

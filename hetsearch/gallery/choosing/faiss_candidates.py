@@ -10,7 +10,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from hetsearch.gallery.jobs.generation import TRAINING_ROWS
+from hetsearch.gallery.stores.faiss_kinds import TRAINING_ROWS
 
 POINTS = 39  # training vectors that FAISS asks for of each list
 LEAST = 4096  # vectors below which a scan of all is as fast as lists or short codes

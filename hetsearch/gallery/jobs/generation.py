@@ -28,7 +28,6 @@ from hetsearch.gallery.stores.store import LiveStore, store_backend, store_kind
 from hetsearch.gallery.tables import arrow, read_names, table_writer
 from hetsearch.space import Vectors
 
-TRAINING_ROWS = 262_144  # at most so many vectors train an index
 LOCK = "LOCK"  # of whoever has a database open; it may be written to by a reader
 PACKAGES = ("faiss-cpu", "pyarrow", "numpy", "onnxruntime")
 
@@ -175,9 +174,9 @@ def _write_index(out: Path, card: GalleryCard, shards: ShardSet, change: IndexCh
 
 def _fill(store: LiveStore, shards: ShardSet) -> None:
     """Train the store on an even sample, and add every shard."""
-    step = max(1, -(-shards.manifest.rows // TRAINING_ROWS))
 
-    def sample() -> Vectors:
+    def sample(most: int) -> Vectors:
+        step = max(1, -(-shards.manifest.rows // most))
         count = sum(-(-len(shards.live(entry)) // step) for entry in shards.manifest.shards)
         vectors = np.empty((count, shards.manifest.dim), dtype=np.float32)
         filled = 0

@@ -12,6 +12,9 @@ from hetsearch.space import Vectors
 
 NUMBER = 4  # bytes of a float32
 ID = 8  # bytes of an id
+TRAINING_ROWS = 262_144  # at most so many vectors train an index
+PER_CENTROID = 256  # what FAISS's k-means looks at for each
+CODES = 256  # centroids of a product quantiser's byte
 ROOM = 1.1  # of what a list is expected to hold; a sample knows its share to some percent
 
 
@@ -74,6 +77,12 @@ def _bytes(faiss: Any, index: Any) -> tuple[float, float]:
 
 def _sum(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
     return first[0] + second[0], first[1] + second[1]
+
+
+def training_rows(faiss: Any, index: Any) -> int:
+    """How many vectors train an index as well as more of them would: k-means looks at some for each centroid."""
+    ivf = faiss.try_extract_index_ivf(index)
+    return min(TRAINING_ROWS, PER_CENTROID * max(CODES, 0 if ivf is None else int(ivf.nlist)))
 
 
 def shares_of(faiss: Any, index: Any, sample: Vectors) -> NDArray[np.float64]:

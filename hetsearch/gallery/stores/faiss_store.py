@@ -27,7 +27,15 @@ from hetsearch.gallery.embedding.shards import Columns
 from hetsearch.gallery.ids import Ids, IdSet
 from hetsearch.gallery.stores.exhaustive import best_among
 from hetsearch.gallery.stores.faiss_factory import configure, make_index, too_few
-from hetsearch.gallery.stores.faiss_kinds import inverted, load_faiss, reserve, selecting, shares_of, stored_bytes
+from hetsearch.gallery.stores.faiss_kinds import (
+    inverted,
+    load_faiss,
+    reserve,
+    selecting,
+    shares_of,
+    stored_bytes,
+    training_rows,
+)
 from hetsearch.space import Vectors, check_vectors
 
 INDEX = "index.faiss"
@@ -123,18 +131,18 @@ class FaissStore:
         """Set how it is searched from now on, see :func:`hetsearch.gallery.stores.faiss_factory.configure`."""
         configure(self._faiss, self._index, settings)
 
-    def train(self, sample: Callable[[], Vectors]) -> None:
+    def train(self, sample: Callable[[int], Vectors]) -> None:
         """Train the index where its kind needs it.
 
         Args:
-            sample: gives ``(n, dim)``, unit rows; called only if needed.
+            sample: at most how many → ``(n, dim)``, unit rows; called only if needed.
 
         Raises:
             UsageError: the index needs more vectors than these. Where it would only like more, a ``UserWarning``.
         """
         if self._index.is_trained:
             return
-        vectors = sample()
+        vectors = sample(training_rows(self._faiss, self._index))
         check_vectors(vectors, self._dim, what="the vectors to train the index")
         wanted: list[int] = []
         try:

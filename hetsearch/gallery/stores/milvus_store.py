@@ -99,7 +99,7 @@ class MilvusStore:
         """About how many bytes ``count`` vectors take."""
         return self._index.bytes_for(count)
 
-    def train(self, sample: Callable[[], Vectors]) -> None:
+    def train(self, sample: Callable[[int], Vectors]) -> None:
         """Do nothing: Milvus trains its index itself, segment by segment, when :meth:`save` asks for it."""
 
     def add(self, ids: Ids, vectors: Vectors, items: Columns | None = None) -> None:

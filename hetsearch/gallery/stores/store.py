@@ -48,8 +48,12 @@ class GalleryStore(Protocol):
 class WritableStore(GalleryStore, Protocol):
     """A store that a job fills."""
 
-    def train(self, sample: Callable[[], Vectors]) -> None:
-        """Learn what the store must know before the first vector is added, from ``(n, dim)`` of them."""
+    def train(self, sample: Callable[[int], Vectors]) -> None:
+        """Learn what the store must know before the first vector is added.
+
+        Args:
+            sample: at most how many → an even sample of what will come, ``(n, dim)``.
+        """
 
 
 class StorePlan(Protocol):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hetsearch.gallery.choosing.faiss_candidates import LEAST, kinds, lists_for
-from hetsearch.gallery.jobs.generation import TRAINING_ROWS
+from hetsearch.gallery.stores.faiss_kinds import TRAINING_ROWS
 from hetsearch.gallery.stores.faiss_store import FaissStore
 from tests.gallery.stores.test_faiss_store import unit
 
@@ -49,7 +49,7 @@ def test_each_can_be_built_without_a_warning_and_its_bytes_are_known(factory: st
     expected = store.bytes_for(COUNT)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        store.train(lambda: vectors)
+        store.train(lambda most: vectors)
     store.add(np.arange(COUNT) * 3, vectors)
     store.save(tmp_path / "index.faiss")
     # How full the last block of each list is, where codes lie in blocks, is known only afterwards.

@@ -20,7 +20,7 @@ def unit(count: int, dim: int = 16, seed: int = 0) -> np.ndarray:
 
 def filled(factory: str, vectors: np.ndarray, ids: np.ndarray) -> FaissStore:
     store = FaissStore.create(vectors.shape[1], factory, len(vectors))
-    store.train(lambda: vectors)
+    store.train(lambda most: vectors)
     store.add(ids, vectors)
     return store
 
@@ -275,7 +275,7 @@ def test_memory_taken_ahead_changes_nothing(factory: str) -> None:
     vectors = unit(200)
     ahead = filled(factory, vectors, IDS[:200])
     store = FaissStore.create(16, factory, 10_000)
-    store.train(lambda: vectors)
+    store.train(lambda most: vectors)
     for start in range(0, 200, 50):
         store.add(IDS[start : start + 50], vectors[start : start + 50])
     assert len(store) == 200
@@ -289,7 +289,7 @@ def test_lists_lie_where_they_lay_when_vectors_come(factory: str) -> None:
 
     def places(expected: int | None) -> list[bool]:
         store = FaissStore.create(16, factory, expected)
-        store.train(lambda: vectors[:2000])
+        store.train(lambda most: vectors[:2000])
         store.add(ids[:400], vectors[:400])
         lists = faiss.extract_index_ivf(store._index).invlists
         first = [int(lists.get_codes(number)) for number in range(8)]
