@@ -15,7 +15,7 @@ ID = 8  # bytes of an id
 TRAINING_ROWS = 262_144  # at most so many vectors train an index
 PER_CENTROID = 256  # what FAISS's k-means looks at for each
 CODES = 256  # centroids of a product quantiser's byte
-ROOM = 1.1  # of what a list is expected to hold; a sample knows its share to some percent
+ROOM = 1.15  # of what a list is expected to hold: a sample knows its share to some percent
 
 
 def load_faiss() -> Any:
