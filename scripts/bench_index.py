@@ -10,11 +10,11 @@ and their settings of search are those that ``--factory auto`` measures with a r
 from its sample stands beside what is measured here.
 
 For each factory, in processes of their own: the stage of ``index build`` that makes a gallery from shards; the same
-index by ``index_factory``, ``train``, ``add``, ``write_index`` from the same files; and both searched in turns, with a
-batch of 1 and of 64, k = 10. Bare FAISS gives positions and scores. hetsearch checks space and vectors, resolves ties
-by key and gives hits; "read" also reads the key and the label of every hit. Times are by the clock and of work (all
-cores); on a busy machine only the second compares. Peak memory is that of the process, above what it had after its
-imports.
+index by ``index_factory``, ``train``, ``add``, ``write_index`` from the same files; and searches through hetsearch and
+by FAISS's call on the same index, in turns, with a batch of 1 and of 64, k = 10. FAISS gives positions and scores.
+hetsearch checks space and vectors, resolves ties by key and gives hits; "read" also reads the key and the label of
+every hit. Times are by the clock and of work (all cores); on a busy machine only the second compares. Peak memory is
+that of the process, above what it had after its imports.
 
 A row that is in ``results/index.json`` is not made again: remove it there to do so. The vectors need 600 bytes each
 under ``runs/bench-index``, the indexes as much again.
