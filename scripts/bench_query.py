@@ -149,8 +149,8 @@ def told(rows: list[Row]) -> list[str]:
     lines = [
         "# From the bytes of a picture to its vector, on one thread", "",
         f"`{first['command']}`, commit {first['commit']}, {first['load']}.",
-        "Milliseconds of a call: the median, in brackets the medians of the fastest and the slowest round; p99 over all",
-        "calls; and the median of what the processor worked.",
+        "Milliseconds of a call: the median, in brackets the medians of the fastest and the slowest round; p99 over",
+        "all calls; and the median of what the processor worked.",
     ]  # fmt: skip
     for data in dict.fromkeys(row["data"] for row in rows):
         some = [row for row in rows if row["data"] == data]

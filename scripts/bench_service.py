@@ -149,8 +149,8 @@ def told(rows: list[Row]) -> list[str]:
     lines = [
         "# The service under load", "",
         f"`{first['command']}`, commit {first['commit']}, {first['load']}.",
-        "A client asks for the vector of a 28 × 28 PNG, and again when it has it. The clients are one process of the same",
-        "machine, which works too. Medians over rounds in turns, in brackets smallest and largest.", "",
+        "A client asks for the vector of a 28 × 28 PNG, and again when it has it. The clients are one process of the",
+        "same machine, which works too. Medians over rounds in turns, in brackets smallest and largest.", "",
     ]  # fmt: skip
     header = ("clients", "server", "requests a second", "p50, ms", "p99, ms", "peak memory, MB")
     cells = []
