@@ -18,6 +18,7 @@ WEIGHTS = "model.safetensors"
 MODEL_CARD = "README.md"
 
 Role = Literal["gallery", "query", "free"]
+Precision = Literal["float32", "float16", "int8-weights", "int8", "int8-nncf"]
 
 
 class EncoderCard(BaseModel):
@@ -34,7 +35,7 @@ class EncoderCard(BaseModel):
     input: InputSpec
     params: int  # of what is deployed: without the training heads
     macs: int  # of one image: convolutions, linear layers, involutions
-    precision: Literal["float32", "float16", "int8-weights"] = "float32"
+    precision: Precision = "float32"
     training: dict[str, Any] = Field(default_factory=dict)  # recipe, data, seed, seconds, versions, command
     numbers: dict[str, Any] = Field(default_factory=dict)  # paragon's or compatibility numbers
     parity: dict[str, Any] = Field(default_factory=dict)  # of model.onnx against the float32 network

@@ -111,6 +111,7 @@ EXTRA_OF = {
     "resvg_py": "data",
     **dict.fromkeys(("pymilvus", "milvus_lite"), "distributed"),
     "pymoo": "nas",
+    "nncf": "int8",
 }
 
 

@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import base64
 import io
+import json
 import sys
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+from http_load import LOST, Connection, post, spread
 from PIL import Image
 
 from hetsearch.runtime import OnnxEncoder, load_encoder
@@ -44,8 +46,7 @@ class Seen:
 class Question:
     """A request, and what its answer must be: a vector, or keys."""
 
-    path: str
-    body: dict[str, Any]
+    request: bytes
     vector: np.ndarray | None = None
     keys: tuple[str, ...] = ()
 
@@ -59,7 +60,7 @@ class Question:
         return None if apart < TOLERANCE else f"a vector that is {apart:.3f} apart"
 
 
-def questions(http: httpx.Client, encoder: OnnxEncoder) -> list[Question]:
+def questions(url: str, http: httpx.Client, encoder: OnnxEncoder) -> list[Question]:
     """Pictures to embed, and vectors to search with."""
     size = encoder.input.size
     pixels = np.random.default_rng(SEED).integers(0, 256, (PICTURES, size, size), dtype=np.uint8)
@@ -68,35 +69,37 @@ def questions(http: httpx.Client, encoder: OnnxEncoder) -> list[Question]:
         file = io.BytesIO()
         Image.fromarray(picture).save(file, "PNG")
         uri = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-        made.append(Question("/v1/embeddings", {"input": uri}, vector=vector))
+        made.append(Question(post(url, "/v1/embeddings", {"input": uri}), vector=vector))
         body = {"vector": vector.tolist(), "space": encoder.space, "k": 5}
         hits = http.post("/v1/search", json=body).raise_for_status().json()["hits"]
-        made.append(Question("/v1/search", body, keys=tuple(hit["key"] for hit in hits)))
+        made.append(Question(post(url, "/v1/search", body), keys=tuple(hit["key"] for hit in hits)))
     return made
 
 
-async def client(http: httpx.AsyncClient, number: int, asked: list[Question], seen: Seen, end: float) -> None:
+async def client(url: str, number: int, asked: list[Question], seen: Seen, end: float) -> None:
     """One client: asks one thing after the other until the end."""
     chosen = np.random.default_rng((SEED, number))
     mine = [question for question in asked if (question.vector is None) == bool(number % 2)]
+    connection = Connection(url)
     while time.perf_counter() < end:
         question = mine[int(chosen.integers(len(mine)))]
         begin = time.perf_counter()
         try:
-            answer = await http.post(question.path, json=question.body)
-        except httpx.HTTPError as error:
+            answer = await connection.ask(question.request)
+        except LOST as error:
             seen.answers["lost"] += 1
             seen.wrong.append(f"no answer: {error!r}")
             continue
-        seen.answers[str(answer.status_code)] += 1
-        if answer.status_code == 503:
+        seen.answers[str(answer.status)] += 1
+        if answer.status == 503:
             await asyncio.sleep(float(answer.headers["retry-after"]))
-        elif answer.status_code != 200:
-            seen.wrong.append(answer.text[:200])
+        elif answer.status != 200:
+            seen.wrong.append(answer.body[:200].decode(errors="replace"))
         else:
             seen.seconds.append(time.perf_counter() - begin)
-            if (reason := question.wrong_about(answer.json())) is not None:
+            if (reason := question.wrong_about(json.loads(answer.body))) is not None:
                 seen.wrong.append(reason)
+    connection.close()
 
 
 def probe(url: str, seconds: float) -> list[float]:
@@ -116,16 +119,8 @@ async def load(url: str, asked: list[Question], clients: int, seconds: float) ->
     """Let the clients ask for so many seconds."""
     seen = Seen()
     end = time.perf_counter() + seconds
-    limits = httpx.Limits(max_connections=clients)
-    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=60) as http:
-        await asyncio.gather(*(client(http, number, asked, seen, end) for number in range(clients)))
+    await asyncio.gather(*(client(url, number, asked, seen, end) for number in range(clients)))
     return seen
-
-
-def spread(seconds: list[float]) -> str:
-    """Median, 99th percentile and maximum, in milliseconds."""
-    p50, p99, most = np.percentile(seconds, (50, 99, 100)) * 1e3
-    return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, maximum {most:.1f} ms"
 
 
 def main() -> int:
@@ -137,7 +132,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=120)
     given = parser.parse_args()
     with httpx.Client(base_url=given.url, timeout=60) as http:
-        asked = questions(http, load_encoder(given.encoder))
+        asked = questions(given.url, http, load_encoder(given.encoder))
     with ProcessPoolExecutor(1) as other:  # in this process it would wait for the clients as well
         health = other.submit(probe, given.url, given.seconds)
         seen = asyncio.run(load(given.url, asked, given.clients, given.seconds))

@@ -36,12 +36,13 @@ class OnnxEncoder:
     def __init__(self, folder: Path, card: EncoderCard, run: Run) -> None:
         self.card = card
         self._folder = folder
+        self._name = folder.resolve().name  # asks the disk; a server says it with every answer
         self._run = run
 
     @property
     def name(self) -> str:
         """Name of the bundle's folder."""
-        return self._folder.resolve().name
+        return self._name
 
     @property
     def folder(self) -> Path:

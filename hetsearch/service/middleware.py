@@ -10,7 +10,8 @@ import hmac
 import logging
 import re
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from itertools import count
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -34,6 +35,8 @@ class Observe:
 
     def __init__(self, app: ASGIApp, engine: Engine, routes: frozenset[str]) -> None:
         self._app, self._metrics, self._routes = app, engine.metrics, routes
+        # A random number for each request would be a system call, at which another thread takes the interpreter.
+        self._start, self._numbers = uuid4().hex[:16], count()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -41,7 +44,7 @@ class Observe:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
-        number = given if REQUEST_ID.fullmatch(given) else uuid4().hex
+        number = given if REQUEST_ID.fullmatch(given) else f"{self._start}{next(self._numbers):016x}"
         request_id.set(number)
         begin = time.perf_counter()
         status, sent = GONE, 0
@@ -89,6 +92,9 @@ class Guard:
         self._app, self._engine, self._settings = app, engine, engine.settings
         self._key = None if api_key is None else f"Bearer {api_key}".encode()
         self._hosts = engine.settings.hosts
+        # As many as one call of the network takes. Requests that wait for their turn cost the event loop nothing, so
+        # that health, which needs none, is answered between those that are worked on.
+        self._turns = asyncio.Semaphore(engine.settings.max_batch)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -107,7 +113,18 @@ class Guard:
         with self._engine.slots.take():
             body = await self._read(receive, headers)
             if body is not None:
-                await _unless_gone(self._app, scope, body, receive, send)
+                await _unless_gone(self._in_turn, scope, body, receive, send)
+
+    async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._turns.acquire()
+        with ExitStack() as turn:
+            turn.callback(self._turns.release)
+
+            async def answer(message: Message) -> None:
+                turn.close()  # whoever is slow to read an answer keeps nobody from work
+                await send(message)
+
+            await self._app(scope, receive, answer)
 
     def _check_host(self, headers: Headers) -> None:
         if self._hosts is None:

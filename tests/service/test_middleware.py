@@ -4,15 +4,21 @@ import asyncio
 import json
 import logging
 import socket
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import httpx
+import numpy as np
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from hetsearch.service.app import create_app
+from hetsearch.service.batching import Slots
+from hetsearch.service.middleware import Guard
 from hetsearch.service.settings import Settings
-from tests.service.serving import Service, data_uri, problem, serving
+from tests.service.serving import WAIT, Service, data_uri, problem, serving
 
 KEY = "s3cret-key"
 JSON = {"content-type": "application/json"}
@@ -140,6 +146,70 @@ def test_a_full_queue_refuses_and_a_client_that_leaves_frees_its_place(
         service.until(0)
         text = service.http.get("/metrics").text
         assert 'hetsearch_requests_total{route="/v1/embeddings",status="499"} 2.0' in text
+
+
+def test_requests_wait_for_their_turn_and_health_does_not(settings: Settings, pictures: list[Path]) -> None:
+    """The network is held at its first picture; a second request waits for the only turn, until its client leaves."""
+    uri = data_uri(pictures[0].read_bytes())
+    with serving(settings.model_copy(update={"max_batch": 1})) as service:
+        encode, begun, go = service.engine.encoder.encode_pixels, threading.Event(), threading.Event()
+
+        def held(pixels: np.ndarray) -> np.ndarray:
+            begun.set()
+            assert go.wait(WAIT)
+            return encode(pixels)
+
+        service.engine.encoder.encode_pixels = held
+        first = raw_post(service, json.dumps({"input": uri}).encode())
+        assert begun.wait(WAIT)
+        second = raw_post(service, json.dumps({"input": uri}).encode())
+        service.until(2)  # asks for health
+        second.close()
+        service.until(1)
+        go.set()
+        assert first.recv(100).startswith(b"HTTP/1.1 200")
+        first.close()
+        assert service.http.post("/v1/embeddings", json={"input": uri}).status_code == 200
+        service.until(0)
+
+
+def test_who_reads_an_answer_slowly_keeps_nobody_from_work(settings: Settings) -> None:
+    engine = SimpleNamespace(
+        settings=settings.model_copy(update={"max_batch": 1}), slots=Slots(2), require_ready=lambda: None
+    )
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"host", b"localhost")]}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def run() -> None:
+        reads = asyncio.Event()
+        begun: list[int] = []
+
+        async def ask(number: int) -> None:
+            body = [{"type": "http.request", "body": b"", "more_body": False}]
+
+            async def receive() -> Message:
+                return body.pop() if body else await asyncio.Future()
+
+            async def send(message: Message) -> None:
+                begun.append(number)
+                if number == 0:
+                    await reads.wait()
+
+            await guard(scope, receive, send)
+
+        guard = Guard(app, engine, None)
+        slow = asyncio.ensure_future(ask(0))
+        while not begun:
+            await asyncio.sleep(0)
+        await ask(1)
+        assert (begun, slow.done()) == ([0, 1], False)
+        reads.set()
+        await slow
+        assert engine.slots.taken == 0
+
+    asyncio.run(run())
 
 
 def test_a_body_that_comes_too_slowly(settings: Settings) -> None:

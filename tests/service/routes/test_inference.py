@@ -44,10 +44,19 @@ def test_inference_is_what_numpy_computes(service: Service, count: int) -> None:
     assert np.allclose(found, linear_vectors(pixels, 16, InputSpec(), seed=0), atol=2e-6)
 
 
-def test_a_body_that_does_not_say_that_it_is_json(service: Service) -> None:
-    """As Triton's client sends it."""
-    answer = service.http.post(INFER, content=json.dumps(tensor(pixels_of(2))).encode())
-    assert answer.json()["outputs"][0]["shape"] == [2, 16]
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"id": "7", "outputs": [{"name": "embedding", "parameters": {"binary_data": False}}]},
+        {"parameters": {"binary_data_output": True}},
+    ],
+)
+def test_a_body_as_triton_s_client_sends_it(service: Service, more: dict) -> None:
+    """It does not say that it is JSON; scripts/ask_triton.py asks with the client itself."""
+    answer = service.http.post(INFER, content=json.dumps({**tensor(pixels_of(2)), **more}).encode())
+    [output] = answer.json()["outputs"]
+    assert (output["shape"], output["datatype"], len(output["data"])) == ([2, 16], "FP32", 32)
+    assert answer.json()["id"] == more.get("id")
 
 
 def test_nested_data_is_the_same(service: Service) -> None:
