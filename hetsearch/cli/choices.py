@@ -17,7 +17,13 @@ def choice_text(choice: Choice) -> str:
     if choice.estimated:
         figures = f"recall and time among {choice.count:,} vectors are estimated from measurements on"
     note = f"{figures} {choice.sample:,} vectors with {choice.queries:,} queries, {choice.threads} threads"
-    return f"{candidates_text(choice.candidates)}\n{note}\nthe first that meets: {choice.limits}"
+    lines = [candidates_text(choice.candidates), note, f"the first that meets: {choice.limits}"]
+    if (found := choice.confirmed) is not None:
+        lines.append(
+            f"finished, {choice.factory} has recall@10 {found.recall:.3f} among all and takes {found.latency_ms:.3f} "
+            f"ms a query, by {found.queries} queries"
+        )
+    return "\n".join(lines)
 
 
 def candidates_text(candidates: Sequence[Candidate]) -> str:

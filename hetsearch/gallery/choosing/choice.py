@@ -36,11 +36,26 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Confirmed:
+    """What the finished index finds among all vectors, and the time it takes.
+
+    Attributes:
+        recall: share of the exact first ten that it finds.
+        latency_ms: milliseconds of one query alone, the median.
+        queries: vectors of the gallery that were searched for.
+    """
+
+    recall: float
+    latency_ms: float
+    queries: int
+
+
+@dataclass(frozen=True)
 class Choice:
     """Which index was chosen, and among what.
 
     Attributes:
-        factory: the chosen one's.
+        factory: the chosen one's, with the setting of search that the finished index has.
         limits: that were asked for.
         count: vectors that it was chosen for.
         sample: vectors that were indexed to measure.
@@ -48,6 +63,7 @@ class Choice:
         threads: of the searches.
         candidates: all of them, simplest first.
         asked: the factory string that was asked for.
+        confirmed: of the finished index, where the candidates' figures are estimates.
     """
 
     factory: str
@@ -58,6 +74,7 @@ class Choice:
     threads: int
     candidates: tuple[Candidate, ...]
     asked: str = AUTO
+    confirmed: Confirmed | None = None
 
     @property
     def estimated(self) -> bool:

@@ -2,9 +2,10 @@
 
 What is exact and what is not: bytes are computed. Recall is measured against exact search, and time one query at a
 time, both among the sample. Where the gallery is larger, the recall is carried on along its trend from a quarter of the
-sample to the whole, never above what was measured, and the time by what a search reads. Both are then estimates, and
-the measured figures are kept beside them. The queries are vectors of the gallery that are not in the sample: those of a
-query encoder may be found a little less often.
+sample to the whole, never above what was measured, and the time by what a search reads. Both are then estimates; the
+measured figures are kept beside them, and the finished index is measured again
+(:mod:`hetsearch.gallery.choosing.confirm`). The queries are vectors of the gallery that are not in the sample: those of
+a query encoder may be found a little less often.
 """
 
 from __future__ import annotations
@@ -179,7 +180,7 @@ def measured(trial: Trial, limits: Limits) -> Iterator[Candidate]:
         setting, recall, sample_recall = _setting(kind, trial, sets, stores, limits)
         if setting:
             stores[0].configure(setting)
-        latency = _latency(stores[0], trial.queries)
+        latency = latency_of(stores[0], trial.queries)
         growth = 1.0 if trial.whole else kind.growth(len(trial.base), trial.count, setting)
         factory = kind.factory(trial.count, setting)
         size = FaissStore.create(dim, factory, trial.count).bytes_for(trial.count)
@@ -188,6 +189,22 @@ def measured(trial: Trial, limits: Limits) -> Iterator[Candidate]:
             sample_recall=sample_recall, sample_latency_ms=latency,
             missed=limits.missed(size, latency * growth, recall),
         )  # fmt: skip
+
+
+def latency_of(store: FaissStore, queries: Vectors) -> float:
+    """Milliseconds of one query alone: the median of many."""
+    depth = min(DEPTH, len(store))
+    store.search(queries[:1], depth)
+    times: list[float] = []
+    begin = time.perf_counter()
+    for number in range(TIMED):
+        query = queries[number % len(queries)][None]
+        before = time.perf_counter()
+        store.search(query, depth)
+        times.append(time.perf_counter() - before)
+        if len(times) >= TIMED_LEAST and time.perf_counter() - begin > TIMED_SECONDS:
+            break
+    return float(np.median(times)) * 1e3
 
 
 def nothing_meets(candidates: Sequence[Candidate], limits: Limits) -> UsageError:
@@ -275,19 +292,3 @@ def _recall(store: FaissStore, queries: Vectors, base: Vectors, tenth: Scores) -
     ids, _ = store.search(queries, depth)
     scores = np.einsum("md,mkd->mk", queries, base[np.maximum(ids, 0)])
     return float(((scores >= tenth[:, None] - TIE_MARGIN) & (ids >= 0)).sum() / ids.size)
-
-
-def _latency(store: FaissStore, queries: Vectors) -> float:
-    """Milliseconds of one query alone: the median of many."""
-    depth = min(DEPTH, len(store))
-    store.search(queries[:1], depth)
-    times: list[float] = []
-    begin = time.perf_counter()
-    for number in range(TIMED):
-        query = queries[number % len(queries)][None]
-        before = time.perf_counter()
-        store.search(query, depth)
-        times.append(time.perf_counter() - before)
-        if len(times) >= TIMED_LEAST and time.perf_counter() - begin > TIMED_SECONDS:
-            break
-    return float(np.median(times)) * 1e3

@@ -19,11 +19,14 @@ from hetsearch.data.pixels import Failure
 from hetsearch.errors import DamagedArtifact
 from hetsearch.files import sha256_of, verify_checksums
 from hetsearch.gallery.card import CARD, EMBEDDINGS, SPACE, GalleryCard, read_card, write_card
+from hetsearch.gallery.choosing.choice import Choice
+from hetsearch.gallery.choosing.confirm import confirm
 from hetsearch.gallery.embedding.shards import ATTRIBUTES, Rows, ShardSet, shard_name
 from hetsearch.gallery.folder import sweep
 from hetsearch.gallery.ids import Ids
 from hetsearch.gallery.manifest import MANIFEST, Manifest, generation_name, read_manifest, write_manifest
 from hetsearch.gallery.omitted import write_failures, write_tombstones
+from hetsearch.gallery.stores.faiss_store import FaissStore
 from hetsearch.gallery.stores.store import LiveStore, store_backend, store_kind
 from hetsearch.gallery.tables import arrow, read_names, table_writer
 from hetsearch.space import Vectors
@@ -97,7 +100,9 @@ def write_generation(
         "versions": _versions(),
     }  # fmt: skip
     card = card.model_copy(update=counts)
-    index = _write_index(out, card, shards, change)
+    index, choice = _write_index(out, card, shards, change)
+    if choice is not None:
+        card = card.model_copy(update={"choice": choice, "factory": choice.factory})
     write_items(out / card.items, shards, bool(card.spaces))
     outer = [*_stored(out, index), card.items]
     card = card.model_copy(
@@ -157,19 +162,30 @@ def needed(out: Path) -> frozenset[str]:
     return frozenset(kept)
 
 
-def _write_index(out: Path, card: GalleryCard, shards: ShardSet, change: IndexChange | None) -> str:
-    """Write the store, or keep the one there is; its address comes back."""
+def _write_index(
+    out: Path, card: GalleryCard, shards: ShardSet, change: IndexChange | None
+) -> tuple[str, Choice | None]:
+    """Write the store, or keep the one there is; its address comes back, and how it was chosen, where it was."""
     kind = store_kind(card.store)
     if change is not None:
         # It gets a new checksum, so it must have the old one.
         place = _place(change.present.index)
         verify_checksums(out, {name: sha for name, sha in change.present.files.items() if _place(name) == place})
         if change.nothing and (kind.alterable or not change.described):
-            return change.present.index
+            return change.present.index, card.choice
     backend = store_backend(out, card)
-    if change is None or not kind.alterable:
-        return backend.write(card, None, lambda store: _fill(store, shards))
-    return backend.write(card, change.present, lambda store: _alter(store, change))
+    if change is not None and kind.alterable:
+        return backend.write(card, change.present, lambda store: _alter(store, change)), card.choice
+    choice = card.choice
+
+    def fill(store: LiveStore) -> None:
+        nonlocal choice
+        _fill(store, shards)
+        if choice is not None and choice.estimated:
+            assert isinstance(store, FaissStore)  # only among these there is a choice
+            choice = confirm(store, shards, choice)
+
+    return backend.write(card, None, fill), choice
 
 
 def _fill(store: LiveStore, shards: ShardSet) -> None:
