@@ -18,13 +18,14 @@ import base64
 import importlib.util
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,8 +102,8 @@ def services(encoder: Path) -> Iterator[dict[str, tuple[str, int]]]:
     try:
         for name, words in commands.items():
             port = _free_port()
-            process = subprocess.Popen([sys.executable, *words, "--encoder", str(encoder), "--port", str(port)])
-            running[name] = f"http://127.0.0.1:{port}", process
+            command = [sys.executable, *words, "--encoder", str(encoder), "--port", str(port)]
+            running[name] = f"http://127.0.0.1:{port}", subprocess.Popen(command, start_new_session=True)
         for name, (url, process) in running.items():
             _wait(name, url, process)
         yield {name: (url, process.pid) for name, (url, process) in running.items()}
@@ -110,6 +111,10 @@ def services(encoder: Path) -> Iterator[dict[str, tuple[str, int]]]:
         for _, process in running.values():
             process.terminate()
         for _, process in running.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            with suppress(ProcessLookupError):  # LitServe's workers outlive it
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 

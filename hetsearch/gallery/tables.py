@@ -71,15 +71,10 @@ def read_table(path: Path, required: Mapping[str, str], columns: Sequence[str] |
     """
     pa, parquet = arrow()
     try:
-        found = {field.name: str(field.type) for field in parquet.read_schema(path)}
-        # partitioning=None: a folder called "a=b" on the way must not become a column.
-        table = parquet.read_table(
-            path,
-            columns=None if columns is None else [name for name in columns if name in found],
-            partitioning=None,
-            memory_map=False,
-            page_checksum_verification=True,
-        )
+        # One file needs none of what Arrow knows of data sets, which takes a fifth of a second to import.
+        with parquet.ParquetFile(path, memory_map=False, page_checksum_verification=True) as file:
+            found = {field.name: str(field.type) for field in file.schema_arrow}
+            table = file.read(None if columns is None else [name for name in columns if name in found])
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DamagedArtifact(

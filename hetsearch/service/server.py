@@ -39,7 +39,6 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         # Modules and the gallery's tables stay to the end. Looking through them for garbage, again and again, would
         # stop every answer for a fifth of a second.
-        gc.collect()
         gc.freeze()
         gc.set_threshold(GARBAGE)
         for one in sockets or ():
