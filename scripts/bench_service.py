@@ -103,7 +103,7 @@ def services(encoder: Path) -> Iterator[dict[str, tuple[str, int]]]:
         for name, words in commands.items():
             port = _free_port()
             command = [sys.executable, *words, "--encoder", str(encoder), "--port", str(port)]
-            running[name] = f"http://127.0.0.1:{port}", subprocess.Popen(command, start_new_session=True)
+            running[name] = f"http://127.0.0.1:{port}", subprocess.Popen(command, process_group=0)
         for name, (url, process) in running.items():
             _wait(name, url, process)
         yield {name: (url, process.pid) for name, (url, process) in running.items()}
