@@ -4,10 +4,11 @@
     python scripts/bench_service.py            # about three minutes; writes results/service.*
     python scripts/bench_service.py --seconds 1 --rounds 1 --clients 1 8 --results DIR --json
 
-Three services run at once, each in a process of its own, and take turns at being asked by this one over loopback, round
-by round, so that a busy machine troubles all alike. A client asks for the vector of a 28 × 28 PNG, waits for the
-answer, and asks again; the first answer of each client is compared with the vector. Figures are medians over the
-rounds, in brackets smallest and largest. Peak memory is that of all processes of a service at the end.
+Three services, each in a process of its own, take turns at being asked by this one over loopback, round by round, so
+that a busy machine troubles all alike; between its turns a service is stopped. A client asks for the vector of a
+28 × 28 PNG, waits for the answer, and asks again; the first answer of each client is compared with the vector. Figures
+are medians over the rounds, in brackets smallest and largest. Peak memory is that of all processes of a service at the
+end.
 """
 
 from __future__ import annotations
@@ -69,9 +70,10 @@ def main() -> None:
     with services(options.encoder) as started:
         for number in range(options.rounds):
             for clients in options.clients:
-                for name, (url, _) in started.items():
+                for name, (url, pid) in started.items():
                     asked = [_question(url, *pair) for pair in zip(pictures, vectors, strict=True)]
-                    seen = asyncio.run(load(url, asked, clients, options.seconds))
+                    with _its_turn(pid):
+                        seen = asyncio.run(load(url, asked, clients, options.seconds))
                     found.setdefault((name, clients), []).append(seen)
                     said = f"{seen['requests_per_s']:.0f} a second, p99 {seen['p99_ms']:.1f} ms"
                     sys.stderr.write(f"round {number + 1}, {clients} clients, {name}: {said}\n")
@@ -103,19 +105,33 @@ def services(encoder: Path) -> Iterator[dict[str, tuple[str, int]]]:
         for name, words in commands.items():
             port = _free_port()
             command = [sys.executable, *words, "--encoder", str(encoder), "--port", str(port)]
-            running[name] = f"http://127.0.0.1:{port}", subprocess.Popen(command, start_new_session=True)
+            running[name] = f"http://127.0.0.1:{port}", subprocess.Popen(command, process_group=0)
         for name, (url, process) in running.items():
             _wait(name, url, process)
+        for _, process in running.values():
+            os.killpg(process.pid, signal.SIGSTOP)
         yield {name: (url, process.pid) for name, (url, process) in running.items()}
     finally:
         for _, process in running.values():
             process.terminate()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGCONT)
         for _, process in running.values():
             with suppress(subprocess.TimeoutExpired):
                 process.wait(20)
             with suppress(ProcessLookupError):  # LitServe's workers outlive it
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+@contextmanager
+def _its_turn(pid: int) -> Iterator[None]:
+    """Let one service run. LitServe's processes look for work all the time, so who waits is stopped (POSIX)."""
+    os.killpg(pid, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        os.killpg(pid, signal.SIGSTOP)
 
 
 async def load(url: str, asked: list[Question], clients: int, seconds: float) -> Row:
