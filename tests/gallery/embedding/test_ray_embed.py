@@ -212,8 +212,10 @@ def test_a_node_is_lost(
     finally:
         ended.set()
         thread.join()
-    assert len(lines) == 1
-    assert lines[0].startswith("a worker was lost at shard")
+    # One shard was lost; a second worker may have been about to start on the node.
+    lost = [line for line in lines if not line.startswith("a worker could not be started")]
+    assert len(lost) == 1
+    assert lost[0].startswith("a worker was lost at shard")
     assert embedded(tmp_path) == Counter(range(6))
     assert snapshot(tmp_path / "g") == snapshot(whole)
 
