@@ -64,6 +64,35 @@ def test_the_costs_are_those_of_the_cards() -> None:
         assert text in told
 
 
+def test_the_speeds_are_the_measured_ones() -> None:
+    rows = {
+        (row["name"], row["data"]): row["metrics"]
+        for name in ("query", "service", "cold-start")
+        for row in json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    }
+    png = "28 × 28 PNG"
+    for name, words in (
+        ("query encoder, ONNX Runtime", "the query encoder, ONNX Runtime"),
+        ("query encoder, OpenVINO", "the same, OpenVINO"),
+        ("timm MobileNetV3-Small at 28, ONNX Runtime", "MobileNetV3-Small at 28 pixels, ONNX Runtime"),
+        ("timm ResNet18 at 224, ONNX Runtime", "ResNet18 at 224 pixels, ONNX Runtime"),
+        ("gallery encoder, ONNX Runtime", "the gallery encoder, ONNX Runtime"),
+    ):
+        one, many = rows[name, f"{png}, batch 1"], rows[name, f"{png}, batch 64"]
+        cells = f"{one['p50_ms']:.3f} | {one['p99_ms']:.3f} | {many['images_per_s']:,.0f}"
+        assert f"| {words} | {cells} |" in README
+    for name in ("`hetsearch serve`", "LitServe", "FastAPI, no batching"):
+        found = [rows[name.strip("`"), f"{count} clients"] for count in (1, 8, 64, 256)]
+        cells = " | ".join(f"{row['requests_per_s']:,.0f} ({row['p99_ms']:.1f})" for row in found)
+        assert f"| {name} | {cells} |" in README
+    cold = rows["hetsearch, ONNX Runtime", "cold start"]
+    told = " ".join(README.split())
+    assert f"its first vector {cold['total']:.0f} ms after its start with {cold['peak_mb']:.0f} MB at its peak" in told
+    assert f"{rows['bytes to 10 hits', f'{png}, to hits']['p50_ms']:.3f} ms at the median" in told
+    sizes = (rows[f"pip install .{extra}", "install"]["mb"] for extra in ("", "[serve]"))
+    assert "`pip install .` takes {:.0f} MB, `pip install '.[serve]'` {:.0f} MB".format(*sizes) in told
+
+
 def test_every_file_that_is_named_is_there() -> None:
     linked = re.findall(r"\]\(([^)#:]+)\)", README)
     named = re.findall(r"(?<![\w/])(?:bash )?((?:scripts|configs|results|zoo|hetsearch)/[\w./-]*\w)", README)
