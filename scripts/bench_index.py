@@ -36,11 +36,12 @@ from numpy.typing import NDArray
 from tables import Row, Table, markdown, run
 
 from hetsearch.data.images import ImageSet
+from hetsearch.data.reading import DIGEST
 from hetsearch.data.sources import open_source
 from hetsearch.errors import HetsearchError
 from hetsearch.files import atomic_path, read_json, write_json, write_text
 from hetsearch.gallery.card import EMBEDDINGS
-from hetsearch.gallery.embedding.shards import DIGEST, Shard, write_shard
+from hetsearch.gallery.embedding.shards import Shard, write_shard
 from hetsearch.gallery.ids import hash_keys
 from hetsearch.gallery.manifest import Manifest, Plan, read_manifest, weights_of, write_manifest
 from hetsearch.metrics import bootstrap_means, interval

@@ -20,9 +20,9 @@ import sklearn
 
 from hetsearch.data.images import ImageSet, PathReader
 from hetsearch.data.pixels import load_pixels
+from hetsearch.data.reading import content_of
 from hetsearch.data.sources import open_source
 from hetsearch.gallery import build_gallery
-from hetsearch.gallery.embedding.decode import content_of
 from hetsearch.gallery.embedding.ray_embed import sent
 from hetsearch.gallery.embedding.shards import Shard, read_shard, recover_shard, write_shard
 from hetsearch.preprocess import InputSpec, preprocess

@@ -15,8 +15,8 @@ PACKAGE = Path(hetsearch.__file__).parent
 
 # In the order of the house; a room imports only from rooms that stand before it (or from itself).
 ROOMS = (
-    "errors", "files", "config", "preprocess", "space", "bundle", "metrics", "data", "runtime", "gallery", "query",
-    "service", "models", "objectives", "training", "export", "nas", "evaluation", "quickstart", "cli",
+    "errors", "files", "workers", "config", "preprocess", "space", "bundle", "metrics", "data", "runtime", "gallery",
+    "query", "service", "models", "objectives", "training", "export", "nas", "evaluation", "quickstart", "cli",
 )  # fmt: skip
 MAY_IMPORT_TORCH = {"models", "objectives", "training", "export", "nas"}
 HEAVY = ("torch", "timm", "torchvision", "accelerate", "pytorch_metric_learning", "onnxscript")

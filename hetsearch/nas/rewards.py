@@ -10,7 +10,6 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,10 @@ from hetsearch.nas.config import RewardConfig
 from hetsearch.nas.folder import load_supernet
 from hetsearch.nas.supernet import calibrate, cut_out
 from hetsearch.preprocess import Pixels
-from hetsearch.runtime.workers import start_worker
 from hetsearch.space import Vectors, fingerprint_of
 from hetsearch.training.images import check_decides, first_of_each_class, load_images, retrieval_metrics
 from hetsearch.training.joining import Joining
+from hetsearch.workers import worker_pool
 
 HOMOGENEOUS = "homogeneous_"  # in front of the names of M(q, q)
 SALT = 0xCA1
@@ -180,9 +179,7 @@ class Scorer:
             yield from ((name, self._measure_here(name)) for name in architectures)
         elif architectures:
             if self._pool is None:
-                self._pool = ProcessPoolExecutor(
-                    self.processes, get_context("spawn"), initializer=_start, initargs=(self.supernet, self.judge)
-                )
+                self._pool = worker_pool(self.processes, _start, (self.supernet, self.judge))
             try:
                 yield from zip(architectures, self._pool.map(_work, architectures), strict=True)
             except BrokenProcessPool:
@@ -250,7 +247,6 @@ _HELD: dict[str, Any] = {}  # in a process of the pool: its supernet and judge
 
 
 def _start(supernet: Path, judge: Judge) -> None:
-    start_worker()
     torch.set_num_threads(1)
     _HELD.update(supernet=load_supernet(supernet)[0], judge=judge)
 

@@ -66,15 +66,5 @@ def test_a_dead_process_is_no_traceback(judge: Judge, tmp_path: Path, monkeypatc
         scorer.rewards(["c3"])
 
 
-def test_a_process_that_measures_is_a_worker(judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[str] = []  # it leaves Ctrl-C to the job, and ends with it
-    monkeypatch.setattr(rewards, "start_worker", lambda: begun.append("worker"))
-    monkeypatch.setattr(rewards, "load_supernet", lambda folder: (begun.append("supernet"), None))
-    with rewards.one_thread():
-        rewards._start(tmp_path, judge)
-    assert begun == ["worker", "supernet"]
-    rewards._HELD.clear()
-
-
 def _end(supernet: Path, judge: Judge) -> None:
     os._exit(1)

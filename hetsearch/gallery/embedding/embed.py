@@ -15,9 +15,10 @@ from tqdm import tqdm
 
 from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import Failure
+from hetsearch.data.reading import DIGEST, Contents
 from hetsearch.errors import DamagedArtifact, ImageError, require_least
 from hetsearch.gallery.embedding.decode import Decoded, iter_decoded
-from hetsearch.gallery.embedding.shards import DIGEST, Contents, Shard, recover_shard, write_shard
+from hetsearch.gallery.embedding.shards import Shard, recover_shard, write_shard
 from hetsearch.gallery.manifest import Manifest, ShardEntry
 from hetsearch.runtime.encoder import Encoder
 from hetsearch.space import Vectors

@@ -9,20 +9,18 @@ passes for one that cannot be read, and the job goes on; where no picture does i
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, TypeVar
 
 from hetsearch.data.images import ImageSet
+from hetsearch.data.reading import Source
 from hetsearch.errors import HetsearchError, ImageError, UsageError
-from hetsearch.preprocess import ImageLike
-from hetsearch.runtime.workers import start_worker
+from hetsearch.workers import worker_pool
 
-Source: TypeAlias = "ImageLike | ImageError"  # what a set gives for an image, or why it gives nothing
 Result = TypeVar("Result")
 
 
@@ -91,7 +89,7 @@ class _Pool(Generic[Result]):
     ) -> None:
         self._images, self._function, self._arguments, self._workers = images, function, arguments, workers
         self._waiting: deque[_Task[Result]] = deque()
-        self._processes = _started(workers)
+        self._processes = worker_pool(workers)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -137,20 +135,27 @@ class _Pool(Generic[Result]):
                 deadly += 1
         if not deadly:
             raise _unexplained(self._images, [task.rows for task in suspects])
-        self._processes = _started(self._workers)
+        self._processes = worker_pool(self._workers)
         for task in lost:
             task.future = self._sent(self._processes, task.sources)
 
     def _deadly(self, sources: list[Source]) -> Iterator[int]:
         """The places of the images that end a process which reads nothing else at the time."""
-        processes = _started(1)
+        processes = worker_pool(1)
+        try:
+            processes.submit(abs, 0).result()
+        except BrokenProcessPool:
+            raise HetsearchError(
+                "a worker process ends before it reads anything",
+                hint="Is there memory for it? '--workers 0' (workers=0) reads the images in the job's own process.",
+            ) from None
         for at, source in enumerate(sources):
             try:
                 self._sent(processes, [source]).result()
             except BrokenProcessPool:
                 yield at
                 processes.shutdown()
-                processes = _started(1)
+                processes = worker_pool(1)
         processes.shutdown()
 
 
@@ -164,7 +169,3 @@ def _unexplained(images: ImageSet, stretches: list[range]) -> HetsearchError:
         "memory; 0 reads the images in the job's own process.",
     )
 
-
-def _started(workers: int) -> ProcessPoolExecutor:
-    # Not fork: a copy of a process whose encoder and index have threads may hang.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=start_worker)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import hetsearch
 from hetsearch.data.images import ImageSet
+from hetsearch.data.reading import Source
 from hetsearch.errors import DamagedArtifact, ImageError, UsageError
 from hetsearch.gallery.embedding.decode import iter_decoded
 from hetsearch.gallery.embedding.embed import Done, encode_shard
-from hetsearch.gallery.embedding.pool import Source
 from hetsearch.gallery.embedding.shards import recover_shard, write_shard
 from hetsearch.gallery.manifest import Manifest, weights_of
 from hetsearch.preprocess import ImageLike

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hetsearch.data.pixels import Failure
+from hetsearch.data.reading import DIGEST, Contents
 from hetsearch.errors import DamagedArtifact
 from hetsearch.files import sha256_of, verify_checksums
 from hetsearch.gallery.card import SPACE
@@ -32,9 +33,7 @@ from hetsearch.space import Vectors, check_vectors, fingerprint_of
 FOOTER = "hetsearch"
 
 ATTRIBUTES = ("label", "group", "domain", "path")  # columns of text that items may have, in this order
-DIGEST = 32  # bytes of a SHA-256
 
-Contents = NDArray[np.uint8]  # (n, 32): SHA-256 of each image's file
 Rows = NDArray[np.int64]
 Columns = Mapping[str, Sequence[str | None]]  # of text, by name: key, attributes and space of each row
 

@@ -11,11 +11,12 @@ import numpy as np
 
 from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import Failure
+from hetsearch.data.reading import Contents
 from hetsearch.errors import UsageError
 from hetsearch.files import verify_checksums
 from hetsearch.gallery.card import EMBEDDINGS, GalleryCard, read_card
 from hetsearch.gallery.embedding.embed import Say, describe, silent
-from hetsearch.gallery.embedding.shards import Contents, Rows, Shard, ShardSet, open_shards, read_shard, write_shard
+from hetsearch.gallery.embedding.shards import Rows, Shard, ShardSet, open_shards, read_shard, write_shard
 from hetsearch.gallery.ids import Ids, hash_keys
 from hetsearch.gallery.jobs.diff import Known
 from hetsearch.gallery.jobs.generation import NO_IDS, IndexChange, settle, write_generation

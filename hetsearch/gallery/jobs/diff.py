@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hetsearch.data.images import ImageSet
+from hetsearch.data.reading import DIGEST, Contents
 from hetsearch.gallery.embedding.decode import iter_contents
 from hetsearch.gallery.embedding.embed import describe
-from hetsearch.gallery.embedding.shards import ATTRIBUTES, DIGEST, Contents, Rows, Shard, ShardSet
+from hetsearch.gallery.embedding.shards import ATTRIBUTES, Rows, Shard, ShardSet
 from hetsearch.gallery.ids import Ids, stable_ids
 
 STRETCH = 256  # files that are hashed by a worker at a time

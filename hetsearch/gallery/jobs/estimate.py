@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from hetsearch.data.images import ImageSet
+from hetsearch.data.reading import DIGEST
 from hetsearch.errors import DataError, UsageError
 from hetsearch.gallery.choosing.choice import Candidate
 from hetsearch.gallery.embedding.decode import iter_decoded
 from hetsearch.gallery.embedding.embed import source_path
-from hetsearch.gallery.embedding.shards import DIGEST
 from hetsearch.gallery.manifest import Plan
 from hetsearch.gallery.stores.store import StorePlan
 from hetsearch.runtime.encoder import Encoder

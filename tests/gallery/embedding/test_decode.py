@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from hetsearch.data.images import ArrayReader, ImageSet, PathReader
+from hetsearch.data.reading import content_of
 from hetsearch.data.sources import open_source
 from hetsearch.errors import ImageError
 from hetsearch.gallery.embedding import decode
-from hetsearch.gallery.embedding.decode import content_of, default_workers, iter_contents, iter_decoded
+from hetsearch.gallery.embedding.decode import default_workers, iter_contents, iter_decoded
 from hetsearch.preprocess import InputSpec, preprocess
 
 SPEC = InputSpec()

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from hetsearch.data.images import ImageSet
+from hetsearch.data.reading import Source
 from hetsearch.errors import HetsearchError, ImageError, UsageError
-from hetsearch.gallery.embedding.pool import Source, in_order
+from hetsearch.gallery.embedding.pool import in_order
+from hetsearch.workers import worker_pool
 from tests.gallery.scripted import Deadly, DeadlyOnce
 
 KEYS = tuple("abcdefghijk")
@@ -53,3 +56,10 @@ def test_a_death_that_no_picture_explains_stops_the_job(tmp_path: Path) -> None:
     words = str(caught.value.observed).split("'")
     assert words[1] <= "g" <= words[3]
     assert sum(map(len, results(images, 1).values())) == 11
+
+
+def test_processes_that_cannot_start_are_not_laid_to_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    dying = lambda workers: worker_pool(workers, os._exit, (3,))  # noqa: E731
+    monkeypatch.setattr("hetsearch.gallery.embedding.pool.worker_pool", dying)
+    with pytest.raises(HetsearchError, match=r"ends before it reads anything.*--workers 0"):
+        results(make(), 1)

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hetsearch.gallery.embedding.shards import DIGEST, Shard
+from hetsearch.data.reading import DIGEST
+from hetsearch.gallery.embedding.shards import Shard
 from hetsearch.gallery.ids import stable_ids
 from hetsearch.gallery.jobs.diff import Diff, Known, Listing, facts_of
 
