@@ -17,6 +17,7 @@ class ClassificationConfig(Weighted):
 
     scale: Annotated[float, Field(gt=0)] = 16.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    detached: bool = False  # the rows learn from the embeddings, which take no notice: other objectives make them
 
 
 class Classification(nn.Module):
@@ -26,12 +27,13 @@ class Classification(nn.Module):
 
     def __init__(self, config: ClassificationConfig, context: Context) -> None:
         super().__init__()
-        self.scale, self.label_smoothing = config.scale, config.label_smoothing
+        self.scale, self.label_smoothing, self.detached = config.scale, config.label_smoothing, config.detached
         self.weight = nn.Parameter(F.normalize(torch.randn(context.classes, context.dim), dim=1))
 
     def forward(self, batch: Batch) -> Tensor:
         """Mean over the batch."""
-        logits = self.scale * batch.embeddings @ self.classifier().T
+        embeddings = batch.embeddings.detach() if self.detached else batch.embeddings
+        logits = self.scale * embeddings @ self.classifier().T
         return F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
 
     def classifier(self) -> Tensor:

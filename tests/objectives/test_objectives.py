@@ -65,6 +65,28 @@ def test_classification_by_hand() -> None:
     np.testing.assert_allclose(head.classifier().detach(), W, atol=1e-6)
 
 
+def test_a_detached_classifier_learns_and_leaves_the_embeddings_to_the_others() -> None:
+    gradients = []
+    for detached in (False, True):
+        terms = ObjectiveSum({"classification": {"detached": detached}}, context())
+        head = terms.terms["classification"]
+        assert isinstance(head, Classification)
+        with torch.no_grad():
+            head.weight.copy_(W)
+        given = batch()
+        given.embeddings.requires_grad_()
+        terms(given)["loss"].backward()
+        gradients.append((head.weight.grad, given.embeddings.grad))
+    (rows, moved), (same, unmoved) = gradients
+    assert rows is not None
+    assert moved is not None
+    assert same is not None
+    assert rows.abs().max() > 0.01
+    assert moved.abs().max() > 0.01
+    torch.testing.assert_close(same, rows)
+    assert unmoved is None
+
+
 def test_cosine_regression_by_hand_leaves_unknown_targets_out() -> None:
     embeddings = unit([1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0])
     targets = torch.cat([unit([1, 0, 0, 0], [0, 0.6, 0.8, 0]), torch.zeros(1, DIM)])
