@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hetsearch.config import Config
 from hetsearch.errors import UsageError
@@ -45,6 +45,13 @@ class Settings(Config):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least of what is logged, as JSON lines on stderr; requests are 'info'."
     )
+
+    @model_validator(mode="after")
+    def _room_for_one(self) -> Self:
+        if self.max_images > self.queue:
+            expected = f"at most the --queue of {self.queue}"
+            raise UsageError("--max-images is more than there is room for", observed=self.max_images, expected=expected)
+        return self
 
     @property
     def loopback(self) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from hetsearch.data.sources import open_source
 from hetsearch.errors import SpaceMismatch, UsageError
 from hetsearch.gallery import build_gallery, delete_items
-from hetsearch.gallery.card import read_card, write_card
+from hetsearch.gallery.card import Superseded, read_card, write_card
 from hetsearch.gallery.stores.milvus_client import Unreachable
 from hetsearch.runtime import OnnxEncoder, load_encoder
 from hetsearch.service.collection import Collection
@@ -101,6 +101,25 @@ def test_a_gallery_on_a_database_server(
         answer = service.http.post("/v1/search", json=question)
         assert problem(answer) == (503, "gallery_unreachable")
         assert "10.0.0.7" not in answer.text
+
+
+def test_a_gallery_that_is_gone_is_no_fault_of_who_searches(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def gone(*anything: object) -> None:
+        raise Superseded("there is no collection 'shop_1'")
+
+    def nowhere() -> None:
+        raise UsageError("there is no gallery 'shop' in the Milvus at 'http://10.0.0.7:19530'")
+
+    with serving(settings) as service:
+        gallery = service.engine.collection.gallery
+        monkeypatch.setattr(gallery._store, "search", gone)
+        monkeypatch.setattr(gallery, "_again", nowhere)
+        answer = service.http.post("/v1/search", json={"vector": [1.0] + [0.0] * 15, "space": SPACE})
+        assert problem(answer) == (500, "internal_error")
+        assert "10.0.0.7" not in answer.text
+    assert "the gallery is gone since it was opened" in caplog.text
 
 
 def test_pictures_of_a_named_set(

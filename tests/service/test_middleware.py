@@ -39,6 +39,8 @@ JSON = {"content-type": "application/json"}
         (b"x", {"content-type": "multipart/form-data; boundary=y"}, (400, "malformed_body")),
         (b"--y\r\n\r\n", {"content-type": "multipart/form-data; boundary=y"}, (400, "malformed_body")),
         (b"x" * 200_001, JSON, (413, "body_too_large")),
+        (b"{}", {**JSON, "content-encoding": "gzip"}, (415, "unsupported_body")),
+        (b"{}", {**JSON, "content-encoding": "identity"}, (422, "invalid_request")),
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/search"])
@@ -76,6 +78,11 @@ def test_one_shape_for_unknown_paths_and_methods(
         assert answer.headers["allow"]
 
 
+def test_no_other_site_shows_what_is_answered(service: Service) -> None:
+    for path in ("/", "/v1/models", "/v1/items/class-1/000.png/image", "/nothing"):
+        assert service.http.get(path).headers["cross-origin-resource-policy"] == "same-site"
+
+
 def test_request_ids_go_in_and_out(service: Service) -> None:
     assert service.http.get("/health", headers={"X-Request-ID": "trace:42"}).headers["x-request-id"] == "trace:42"
     for bad in ("", "two words", "x" * 129, 'q"uote'):
@@ -103,13 +110,18 @@ def test_with_a_key_only_probes_and_the_page_are_open(settings: Settings) -> Non
     with serving(settings, KEY) as service:
         for path in ("/health", "/v2/health/live", "/v2/health/ready", "/", "/docs", "/openapi.json", "/page/docs.js"):
             assert service.http.get(path).status_code == 200, path
-        wrong = ({}, {"Authorization": KEY}, {"Authorization": f"Bearer {KEY}x"}, {"Authorization": "Bearer"})
+        given = (KEY, f"Bearer {KEY}x", "Bearer", f"Basic {KEY}", "Bearer é".encode("latin-1"))
+        wrong = ({}, *({"Authorization": text} for text in given))
         for path in ("/v1/models", "/metrics", "/v2", "/v1/items/x/image", "/nothing"):
             for headers in wrong:
                 answer = service.http.get(path, headers=headers)
                 assert problem(answer) == (401, "unauthorized")
                 assert answer.headers["www-authenticate"] == "Bearer"
-        assert problem(service.http.post("/v1/search", content=b"x" * 10)) == (401, "unauthorized")
+        # Where only looking is open, a body is not taken: it would hold a place in the queue.
+        for path in ("/v1/search", "/", "/health", "/page/docs.js", "/openapi.json"):
+            assert problem(service.http.post(path, content=b"x" * 10)) == (401, "unauthorized")
+        other = {"Authorization": f"bearer  {KEY}"}  # the name of a scheme has no case
+        assert service.http.get("/v1/models", headers=other).status_code == 200
         right = {"Authorization": f"Bearer {KEY}"}
         assert service.http.get("/v1/models", headers=right).status_code == 200
         assert problem(service.http.post("/v1/search", json={}, headers=right)) == (422, "invalid_request")

@@ -57,6 +57,13 @@ def test_settings_that_cannot_be(change: dict) -> None:
         Settings.model_validate({"encoder": "b", **change})
 
 
+def test_a_request_must_fit_into_the_queue() -> None:
+    """Else it would be asked to come again, for ever."""
+    with pytest.raises(UsageError, match=r"max-images is more .*observed 9, expected at most the --queue of 8"):
+        Settings(encoder=Path("b"), max_images=9, queue=8)
+    assert Settings(encoder=Path("b"), max_images=8, queue=8).queue == 8
+
+
 @pytest.mark.parametrize(
     ("host", "allowed", "expected"),
     [

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 from typing import Annotated
+from urllib.parse import quote
 
 import numpy as np
 from fastapi import APIRouter, Path, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from hetsearch.bundle import CARD, ONNX
-from hetsearch.service.assets import ASK_AGAIN, has_already
+from hetsearch.service.assets import ASK_AGAIN, WholeFile, has_already
 from hetsearch.service.bodies import read_json_or_form, too_many_pictures
 from hetsearch.service.engine import Engine, Steps
 from hetsearch.service.errors import Refusal
@@ -75,7 +76,7 @@ async def network(request: Request, model: ModelName) -> Response:
     """The network itself, for who embeds at home: ``uint8 (n, C, S, S)`` in, unit vectors out."""
     path = require_model(request, model).encoder.folder / ONNX
     headers = {"Cache-Control": f"private, {ASK_AGAIN}"}
-    file = FileResponse(path, headers=headers, media_type="application/octet-stream", stat_result=path.stat())
+    file = WholeFile(path, headers=headers, media_type="application/octet-stream", stat_result=path.stat())
     return Response(status_code=304, headers=headers) if has_already(request, file.headers["etag"]) else file
 
 
@@ -103,7 +104,7 @@ def _model(engine: Engine) -> Model:
         params=card.params,
         macs=card.macs,
         precision=card.precision,
-        onnx=f"/v1/models/{encoder.name}/{ONNX}",
+        onnx=f"/v1/models/{quote(encoder.name, safe='')}/{ONNX}",
     )
 
 
