@@ -15,7 +15,7 @@ from hetsearch.service.forms import Part, read_form
 
 JSON, FORM, BINARY = "application/json", "multipart/form-data", "application/octet-stream"
 JSON_LENGTH = "Inference-Header-Content-Length"  # where the JSON ends and binary tensors begin
-AT_ONCE = 65_536  # bytes that may be parsed in the event loop without anybody noticing
+AT_ONCE = 65_536  # bytes that may be read or written in the event loop without anybody noticing
 MOST_PARTS = 1024  # of a form; how many may be files is the service's setting
 
 M = TypeVar("M", bound=BaseModel)
@@ -66,7 +66,7 @@ async def read_json_or_form(request: Request, kind: type[M], *, pictures: str, m
 
 
 async def off_the_loop(size: int, work: Callable[[], T]) -> T:
-    """Do what takes time in proportion to ``size`` bytes of a request: in a thread, unless they are few."""
+    """Do what takes time in proportion to ``size`` bytes: in a thread, unless they are few."""
     return await asyncio.to_thread(work) if size > AT_ONCE else work()
 
 

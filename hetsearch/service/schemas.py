@@ -90,7 +90,7 @@ class SearchRequest(BaseModel):
 
     image: Picture | None = None
     vector: list[Number] | None = Field(default=None, description="Unit length; needs its space.")
-    space: str | None = None
+    space: str | None = Field(default=None, max_length=100)
     k: int = Field(default=10, ge=1)
     filter: dict[FilterField, str | list[str]] | None = Field(
         default=None, description="Only items of which each field has the value, or one of the values."

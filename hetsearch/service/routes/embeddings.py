@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from hetsearch.bundle import CARD, ONNX
 from hetsearch.service.assets import ASK_AGAIN, WholeFile, has_already
-from hetsearch.service.bodies import read_json_or_form, too_many_pictures
+from hetsearch.service.bodies import off_the_loop, read_json_or_form, too_many_pictures
 from hetsearch.service.engine import Engine, Steps
 from hetsearch.service.errors import Refusal
 from hetsearch.service.routes.common import WITH_A_BODY, answer, body_of, engine_of, refusals
@@ -50,9 +50,7 @@ async def embeddings(request: Request) -> Response:
         with steps.step("embed"):
             vectors = await engine.embed(pixels)
     as_text = asked.encoding_format == "base64"
-    data = [Embedding(index=row, embedding=_written(vector, as_text)) for row, vector in enumerate(vectors)]
-    named = EmbeddingsAnswer(data=data, model=engine.encoder.name, space=engine.encoder.space)
-    return answer(named, steps.header)
+    return await off_the_loop(vectors.nbytes, lambda: answer(_named(vectors, as_text, engine), steps.header))
 
 
 @router.get("/v1/models", responses=refusals())
@@ -106,6 +104,11 @@ def _model(engine: Engine) -> Model:
         precision=card.precision,
         onnx=f"/v1/models/{quote(encoder.name, safe='')}/{ONNX}",
     )
+
+
+def _named(vectors: Vectors, as_text: bool, engine: Engine) -> EmbeddingsAnswer:
+    data = [Embedding(index=row, embedding=_written(vector, as_text)) for row, vector in enumerate(vectors)]
+    return EmbeddingsAnswer(data=data, model=engine.encoder.name, space=engine.encoder.space)
 
 
 def _written(vector: Vectors, as_text: bool) -> list[float] | str:

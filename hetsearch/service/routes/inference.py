@@ -95,7 +95,7 @@ async def infer(request: Request, model: ModelName) -> Response:
     pixels = await off_the_loop(size, lambda: _pixels(tensor, binary, spec, most))
     with engine.slots.take(len(pixels) - 1):
         vectors = await engine.embed(list(pixels))
-    return _answer(vectors, asked, engine)
+    return await off_the_loop(vectors.nbytes, lambda: _answer(vectors, asked, engine))
 
 
 def _answer(vectors: Vectors, asked: InferRequest, engine: Engine) -> Response:
