@@ -17,6 +17,7 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hetsearch.service.batching import Slots
 from hetsearch.service.engine import Engine
 from hetsearch.service.errors import Refusal
 from hetsearch.service.logs import request_id
@@ -97,6 +98,8 @@ class Guard:
         # As many as one call of the network takes. Requests that wait for their turn cost the event loop nothing, so
         # that health, which needs none, is answered between those that are worked on.
         self._turns = asyncio.Semaphore(engine.settings.max_batch)
+        # A queue of small requests is long, and one of the largest is not: their bodies wait in memory.
+        self._bytes = Slots(engine.settings.max_batch * engine.settings.max_body, "bytes of requests")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -113,8 +116,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         self._engine.require_ready()
-        with self._engine.slots.take():
-            body = await self._read(receive, headers)
+        with self._engine.slots.take(), ExitStack() as held:
+            body = await self._read(receive, headers, held)
             if body is not None:
                 await _unless_gone(self._in_turn, scope, body, receive, send)
 
@@ -145,8 +148,8 @@ class Guard:
             hint = "Send the header 'Authorization: Bearer KEY'."
             raise Refusal(401, "unauthorized", "the API key is missing or wrong", hint, {"WWW-Authenticate": "Bearer"})
 
-    async def _read(self, receive: Receive, headers: Headers) -> bytes | None:
-        """The body, whole; None where the client went away before its end."""
+    async def _read(self, receive: Receive, headers: Headers, held: ExitStack) -> bytes | None:
+        """The body, whole, for which there is room until ``held`` ends; None where the client went away before."""
         most = self._settings.max_body
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length[:20]) > most:
@@ -162,6 +165,7 @@ class Guard:
                     size += len(pieces[-1])
                     if size > most:
                         raise _too_large(most)
+                    held.enter_context(self._bytes.take(len(pieces[-1])))
                     if not message.get("more_body", False):
                         return b"".join(pieces)
         except TimeoutError:

@@ -32,7 +32,7 @@ class Settings(Config):
         default=(),
         description="Host names that requests may use. Default: on a loopback address its names, else all.",
     )
-    max_body: int = Field(default=10_000_000, ge=1, description="Bytes of a request.")
+    max_body: int = Field(default=10_000_000, ge=1, description="Bytes of a request; max_batch such requests may wait.")
     max_pixels: int = Field(default=25_000_000, ge=1, description="Pixels of a picture.")
     max_images: int = Field(default=64, ge=1, description="Pictures in a request.")
     max_k: int = Field(default=1000, ge=1, description="Hits that a search may ask for.")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 from pathlib import Path
@@ -54,6 +55,24 @@ def test_a_new_gallery_that_cannot_be_used_leaves_the_old_one(
     (copy / "gallery.json").unlink()
     assert not collection.refresh()
     assert collection.gallery is old
+
+
+def test_a_gallery_that_the_machine_cannot_open_now_is_opened_later(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    collection = Collection(str(copy), SPACE)
+    delete_items(copy, ["class-1/000.png"])
+
+    def full() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR, logger="hetsearch.service"):
+        patch.setattr(collection, "_open", full)
+        assert not collection.refresh()
+    assert "Too many open files" in caplog.records[0].reason
+    assert collection.generation == 1
+    assert collection.refresh()
+    assert collection.generation == 2
 
 
 def test_a_gallery_of_another_space_or_none(gallery: Path, tmp_path: Path) -> None:

@@ -160,6 +160,26 @@ def test_a_full_queue_refuses_and_a_client_that_leaves_frees_its_place(
         assert 'hetsearch_requests_total{route="/v1/embeddings",status="499"} 2.0' in text
 
 
+def test_large_bodies_fill_the_queue_before_the_memory(settings: Settings) -> None:
+    """Here the bodies of all requests together may have 200,000 bytes, and three quarters of that are there."""
+    with serving(settings.model_copy(update={"max_batch": 1})) as service:
+        held = service.app.middleware_stack
+        while not isinstance(held, Guard):
+            held = getattr(held, "app", None) or held._app
+        one = raw_post(service, b" " * 150_000, length=200_000)
+        while held._bytes.taken < 150_000:
+            assert service.http.get("/v2/health/ready").status_code == 200
+        answer = service.http.post("/v1/search", content=b" " * 60_000, headers=JSON)
+        assert problem(answer) == (503, "queue_full")
+        assert answer.headers["retry-after"] == "1"
+        assert "150000 bytes of requests are waiting, of at most 200000" in answer.json()["error"]["message"]
+        assert problem(service.http.post("/v1/search", content=b" " * 40_000, headers=JSON)) == (400, "malformed_body")
+        one.close()
+        service.until(0)
+        assert held._bytes.taken == 0
+        assert problem(service.http.post("/v1/search", content=b" " * 60_000, headers=JSON)) == (400, "malformed_body")
+
+
 def test_requests_wait_for_their_turn_and_health_does_not(settings: Settings, pictures: list[Path]) -> None:
     """The network is held at its first picture; a second request waits for the only turn, until its client leaves."""
     uri = data_uri(pictures[0].read_bytes())
