@@ -56,7 +56,7 @@ class Settings(Config):
     @property
     def loopback(self) -> bool:
         """Whether only this machine can ask."""
-        return self.host == "localhost" or _is_loopback(self.host)
+        return self.host.lower() == "localhost" or _is_loopback(self.host)
 
     @property
     def hosts(self) -> frozenset[str] | None:
@@ -66,7 +66,7 @@ class Settings(Config):
         """
         if self.allowed_hosts:
             return frozenset(name.lower() for name in self.allowed_hosts)
-        return frozenset({"localhost", "127.0.0.1", "[::1]", self.host}) if self.loopback else None
+        return frozenset({"localhost", "127.0.0.1", "[::1]", self.host.lower()}) if self.loopback else None
 
 
 def read_api_key(settings: Settings, environment: Mapping[str, str]) -> str | None:
