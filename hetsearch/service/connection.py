@@ -80,7 +80,7 @@ class Connection(HttpToolsProtocol):
         """uvicorn: answer what has come, and close. What nobody has read yet has come as well."""
         self._ending = True
         at_work = self.cycle is not None and not self.cycle.response_complete
-        if at_work or not (self._head or self._unread()):
+        if at_work or self.transport.is_closing() or not (self._head or self._unread()):
             super().shutdown()
 
     def _unread(self) -> bool:

@@ -89,6 +89,14 @@ def test_a_large_body_is_no_head(service: Service) -> None:
         assert answer.status_code in (400, 409)
 
 
+@pytest.mark.parametrize("wanted", ["websocket", "h2c"])
+def test_who_asks_for_another_protocol_gets_this_one(service: Service, wanted: str) -> None:
+    with connected(service) as one:
+        for _ in range(2):
+            one.sendall(ASK + f"Connection: Upgrade\r\nUpgrade: {wanted}\r\n\r\n".encode())
+            assert one.recv(1000).startswith(b"HTTP/1.1 200")
+
+
 def test_a_head_that_comes_too_slowly(settings: Settings) -> None:
     with serving(settings.model_copy(update={"body_seconds": 0.05})) as service:
         with connected(service) as one:
