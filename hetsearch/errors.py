@@ -106,7 +106,9 @@ EXTRA_OF = {
     **dict.fromkeys(
         ("torch", "torchvision", "timm", "pytorch_metric_learning", "accelerate", "onnx", "onnxscript"), "train"
     ),
-    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client", "httpx"), "serve"),
+    **dict.fromkeys(
+        ("fastapi", "starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client", "httpx"), "serve"
+    ),
     **dict.fromkeys(("jinja2", "matplotlib"), "report"),
     "resvg_py": "data",
     **dict.fromkeys(("pymilvus", "milvus_lite"), "distributed"),

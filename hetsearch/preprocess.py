@@ -121,7 +121,7 @@ def to_pixels(image: Image.Image, spec: InputSpec) -> Pixels:
         ImageError: Pillow knows no way from the picture's colours to grey or RGB.
     """
     mode = "L" if spec.channels == 1 else "RGB"
-    flat = _flatten(_upright(image), mode, spec.background)
+    flat = _flatten(upright(image), mode, spec.background)
     if flat.size != (spec.size, spec.size):
         flat = _resize(flat, spec)
     pixels = np.array(flat)  # a copy: Pillow's own memory is read-only
@@ -142,6 +142,14 @@ def preprocess(source: ImageLike, spec: InputSpec, *, max_pixels: int = MAX_PIXE
     except Exception as error:  # noqa: BLE001  as in open_image: what is damaged may pass for an odd picture
         observed = f"{type(error).__name__}: {error}"
         raise ImageError("the image cannot be brought into the encoder's form", observed=observed) from None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A picture as its orientation tag wants it to be seen."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001  a tag block may be corrupt in any way, while the pixels are whole
+        return image
 
 
 def _decoded(name: str, image: Image.Image, max_pixels: int) -> Image.Image:
@@ -183,13 +191,6 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
             expected="uint8 (height, width) or (height, width, 3)",
         )
     return Image.fromarray(array)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # noqa: BLE001  a tag block may be corrupt in any way, while the pixels are whole
-        return image
 
 
 def _flatten(image: Image.Image, mode: str, background: int) -> Image.Image:

@@ -59,7 +59,10 @@ class Fuzz:
         self.random = random.Random(seed)
         self.pixels = np.random.default_rng(seed)
         self.model, self.space, self.dim, self.size = model, space, dim, size
-        self.ways = (self.right, self.broken_value, self.broken_json, self.broken_form, self.broken_head, self.noise)
+        self.ways = (
+            self.right, self.broken_value, self.broken_json, self.broken_form, self.broken_tensor, self.broken_head,
+            self.noise,
+        )  # fmt: skip
 
     def attempts(self, count: int) -> Iterator[Attempt]:
         """So many requests."""
@@ -119,6 +122,22 @@ class Fuzz:
         if self.random.random() < 0.2:
             kind = kind[: self.random.randrange(len(kind))].strip()  # else httpx would refuse to send it
         return Attempt("POST", self.path(), bytes(content), {"content-type": kind})
+
+    def broken_tensor(self) -> Attempt:
+        """A binary tensor: its bytes, their number, or where the JSON ends may be wrong."""
+        path, blob = f"/v2/models/{self.model}/infer", bytearray(self.random.randbytes(self.size * self.size))
+        size = len(blob) if self.random.random() < 0.6 else self.random.choice((*VALUES, 1, 2**63))
+        document = self.document(path)
+        document["inputs"][0]["parameters"] = {"binary_data_size": size}
+        if self.random.random() < 0.9:
+            del document["inputs"][0]["data"]
+        if self.random.random() < 0.5:
+            document["parameters"] = {"binary_data_output": self.random.choice((True, True, False, 1, None))}
+        head = json.dumps(document).encode()
+        wrong = ("-1", "", "0", "x", "9" * 30, str(len(head) - 1), str(len(head) + 5000))
+        length = str(len(head)) if self.random.random() < 0.7 else self.random.choice(wrong)
+        tensors = blob if self.random.random() < 0.7 else self.damage(blob)
+        return Attempt("POST", path, head + bytes(tensors), {"inference-header-content-length": length})
 
     def broken_head(self) -> Attempt:
         """Another method, path, or content type."""

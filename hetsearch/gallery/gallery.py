@@ -90,7 +90,10 @@ class Gallery:
         try:
             return here._search(query, k, where, warn)
         except Superseded:
-            self.__dict__ = vars(self._again())
+            try:
+                self.__dict__ = vars(self._again())
+            except UsageError as error:  # whoever searches did nothing wrong
+                raise DamagedArtifact("the gallery is gone since it was opened", observed=error) from None
             return self.search(query, k, where, warn=warn)
 
     def item(self, key: str) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 PAGE = Path(__file__).parent / "page"
 RUNTIME = Path(__file__).parent / "onnxruntime_web"  # brought by scripts/fetch_onnxruntime_web.py
@@ -30,6 +31,16 @@ TEXT = "text/plain; charset=utf-8"
 ASK_AGAIN = "no-cache"  # keep it, and ask each time whether it is still the same
 FOR_EVER = "public, max-age=31536000, immutable"  # its address has its version
 PIECE = 65_536  # bytes unpacked at a time
+
+
+class WholeFile(FileResponse):
+    """A file, never a part of it: who asks for a range that cannot be would be refused in another shape than ours."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        self.headers["Accept-Ranges"] = "none"
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        await super().__call__({**scope, "headers": headers}, receive, send)
 
 
 @dataclass(frozen=True)
@@ -61,10 +72,10 @@ class Asset:
         if has_already(request, tag):
             return Response(status_code=304, headers=headers)
         if not self.gzipped:
-            return FileResponse(self.path, headers=headers, media_type=self.media_type)
+            return WholeFile(self.path, headers=headers, media_type=self.media_type)
         if _takes_gzip(request):
             headers["Content-Encoding"] = "gzip"
-            return FileResponse(self.path, headers=headers, media_type=self.media_type)
+            return WholeFile(self.path, headers=headers, media_type=self.media_type)
         return StreamingResponse(_unpacked(self.path), headers=headers, media_type=self.media_type)
 
 

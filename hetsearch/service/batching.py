@@ -17,10 +17,15 @@ R = TypeVar("R")
 
 
 class Slots:
-    """How many pictures may be in the house at once. Who finds no room is refused at once; nobody waits at the door."""
+    """How many pictures may be in the house at once. Who finds no room is refused at once; nobody waits at the door.
 
-    def __init__(self, total: int) -> None:
-        self._free = total
+    Args:
+        total: how many.
+        what: what is counted, where it is not pictures.
+    """
+
+    def __init__(self, total: int, what: str = "pictures") -> None:
+        self._free, self._what = total, what
         self.total = total
 
     @property
@@ -36,7 +41,7 @@ class Slots:
             Refusal: 503, there are not as many.
         """
         if count > self._free:
-            raise busy("queue_full", f"{self.taken} pictures are waiting, of at most {self.total}")
+            raise busy("queue_full", f"{self.taken} {self._what} are waiting, of at most {self.total}")
         self._free -= count
         try:
             yield
@@ -134,5 +139,7 @@ class Batcher(Generic[T, R]):
     def _timed(self, items: list[T]) -> Sequence[R | Exception]:
         begin = time.perf_counter()
         answers = self._run(items)
+        if len(answers) != len(items):  # said here, else those without an answer would wait for ever
+            raise ValueError(f"{len(answers)} answers to {len(items)} questions")
         self._observe(time.perf_counter() - begin, len(items))
         return answers

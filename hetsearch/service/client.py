@@ -72,7 +72,7 @@ class _Protocol:
     def _request(self, method: str, path: str, **rest: Any) -> dict[str, Any]:
         return {"method": method, "url": f"{self.url}{path}", "headers": self._headers, **rest}
 
-    def _failed(self, error: httpx.HTTPError) -> ServiceError:
+    def _failed(self, error: httpx.HTTPError | httpx.InvalidURL) -> ServiceError:
         observed = f"{type(error).__name__}: {error}"
         return ServiceError(f"the service at {self.url} does not answer", observed=observed, hint="Is it running?")
 
@@ -175,7 +175,7 @@ class Client(_Protocol):
             while True:
                 try:
                     answer = self._http.request(**request)
-                except httpx.HTTPError as error:
+                except (httpx.HTTPError, httpx.InvalidURL) as error:
                     raise self._failed(error) from None
                 request = steps.send(answer)
         except StopIteration as done:
@@ -230,7 +230,7 @@ class AsyncClient(_Protocol):
             while True:
                 try:
                     answer = await self._http.request(**request)
-                except httpx.HTTPError as error:
+                except (httpx.HTTPError, httpx.InvalidURL) as error:
                     raise self._failed(error) from None
                 request = steps.send(answer)
         except StopIteration as done:

@@ -54,12 +54,16 @@ class Collection:
             stamp = self._stamp()
             if stamp == self._seen:
                 return False
-            self._seen = stamp
             try:
                 self.gallery = self._open()
+            except OSError as error:  # of the machine and not of the gallery, as too many open files: tried again
+                log.error("the new gallery cannot be opened yet", extra={"reason": str(error)})
+                return False
             except Exception as error:  # noqa: BLE001  whatever it is, the old one still answers
+                self._seen = stamp
                 log.error("the new gallery is refused, the old one stays", extra={"reason": str(error)})
                 return False
+            self._seen = stamp
         log.info("gallery reloaded", extra={"generation": self.generation, "items": len(self.gallery)})
         return True
 

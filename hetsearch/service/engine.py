@@ -154,7 +154,14 @@ class Engine:
     async def decode(self, pictures: Sequence[str | bytes]) -> list[Pixels]:
         """Pictures of a request as preprocessed pixels; see :func:`hetsearch.service.images.read_picture`."""
         loop = asyncio.get_running_loop()
-        return await asyncio.gather(*(loop.run_in_executor(self._decoders, self._decode, item) for item in pictures))
+        begun = [loop.run_in_executor(self._decoders, self._decode, item) for item in pictures]
+        try:
+            return await asyncio.gather(*begun)
+        finally:
+            # After one that cannot be read nobody waits for the others, and their places are free: they must not be
+            # decoded for nothing, in front of everybody else's.
+            for one in begun:
+                one.cancel()
 
     async def embed(self, pixels: Sequence[Pixels]) -> Vectors:
         """Preprocessed pictures as unit vectors, ``(n, dim)``."""

@@ -1,15 +1,17 @@
 """What a refused request is answered: its own status, and one shape, ``{"error": {"code", "message", "hint"}}``.
 
 400 malformed_body          no JSON, or no multipart form
+    malformed_request       no HTTP
 401 unauthorized            no API key, or another one
 404 not_found, no_gallery, unknown_model, unknown_item, no_picture
 405 method_not_allowed
-408 body_too_slow
+408 body_too_slow, head_too_slow
 409 space_mismatch          vectors of another space
 413 body_too_large, image_too_large, batch_too_large
 415 unsupported_body, unsupported_image
 421 unknown_host
 422 invalid_request, unreadable_image, and what else can be read and not done
+431 head_too_large
 503 queue_full, not_ready, gallery_unreachable   with Retry-After
 500 internal_error          never with a word about the inside
 """

@@ -17,6 +17,7 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hetsearch.service.batching import Slots
 from hetsearch.service.engine import Engine
 from hetsearch.service.errors import Refusal
 from hetsearch.service.logs import request_id
@@ -25,7 +26,7 @@ log = logging.getLogger("hetsearch.service")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 GONE = 499  # nginx's number for a client that went away; never sent
-# What needs no key: probes, the page and the words about the service.
+# What needs no key, if it is only looked at: probes, the page and the words about the service.
 OPEN = frozenset({"/", "/docs", "/openapi.json", "/health", "/ping", "/v2/health/live", "/v2/health/ready"})
 OPEN_BELOW = "/page/"
 
@@ -56,6 +57,8 @@ class Observe:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = number
                 headers["X-Content-Type-Options"] = "nosniff"
+                # No page of another site shows a private gallery's pictures, or learns which keys it has.
+                headers["Cross-Origin-Resource-Policy"] = "same-site"
             else:
                 sent += len(message.get("body", b""))
             await send(message)
@@ -90,11 +93,13 @@ class Guard:
 
     def __init__(self, app: ASGIApp, engine: Engine, api_key: str | None) -> None:
         self._app, self._engine, self._settings = app, engine, engine.settings
-        self._key = None if api_key is None else f"Bearer {api_key}".encode()
+        self._key = None if api_key is None else api_key.encode()
         self._hosts = engine.settings.hosts
         # As many as one call of the network takes. Requests that wait for their turn cost the event loop nothing, so
         # that health, which needs none, is answered between those that are worked on.
         self._turns = asyncio.Semaphore(engine.settings.max_batch)
+        # A queue of small requests is long, and one of the largest is not: their bodies wait in memory.
+        self._bytes = Slots(engine.settings.max_batch * engine.settings.max_body, "bytes of requests")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -104,14 +109,15 @@ class Guard:
         headers = Headers(scope=scope)
         self._check_host(headers)
         path = scope["path"]
-        if path not in OPEN and not path.startswith(OPEN_BELOW):
+        # A body takes a place in the house, wherever it is sent.
+        if scope["method"] != "GET" or not (path in OPEN or path.startswith(OPEN_BELOW)):
             self._check_key(headers)
         if scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
         self._engine.require_ready()
-        with self._engine.slots.take():
-            body = await self._read(receive, headers)
+        with self._engine.slots.take(), ExitStack() as held:
+            body = await self._read(receive, headers, held)
             if body is not None:
                 await _unless_gone(self._in_turn, scope, body, receive, send)
 
@@ -137,16 +143,16 @@ class Guard:
     def _check_key(self, headers: Headers) -> None:
         if self._key is None:
             return
-        given = headers.get("authorization", "").encode("latin-1")
-        if not hmac.compare_digest(given, self._key):
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if not hmac.compare_digest(given.strip().encode("latin-1"), self._key) or scheme.lower() != "bearer":
             hint = "Send the header 'Authorization: Bearer KEY'."
             raise Refusal(401, "unauthorized", "the API key is missing or wrong", hint, {"WWW-Authenticate": "Bearer"})
 
-    async def _read(self, receive: Receive, headers: Headers) -> bytes | None:
-        """The body, whole; None where the client went away before its end."""
+    async def _read(self, receive: Receive, headers: Headers, held: ExitStack) -> bytes | None:
+        """The body, whole, for which there is room until ``held`` ends; None where the client went away before."""
         most = self._settings.max_body
         length = headers.get("content-length", "")
-        if length.isdigit() and int(length[:20]) > most:
+        if length.isdecimal() and int(length[:20]) > most:
             raise _too_large(most)
         pieces, size = [], 0
         try:
@@ -159,6 +165,7 @@ class Guard:
                     size += len(pieces[-1])
                     if size > most:
                         raise _too_large(most)
+                    held.enter_context(self._bytes.take(len(pieces[-1])))
                     if not message.get("more_body", False):
                         return b"".join(pieces)
         except TimeoutError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, WithJsonSchema
 
 from hetsearch.preprocess import InputSpec
 
@@ -90,7 +90,7 @@ class SearchRequest(BaseModel):
 
     image: Picture | None = None
     vector: list[Number] | None = Field(default=None, description="Unit length; needs its space.")
-    space: str | None = None
+    space: str | None = Field(default=None, max_length=100)
     k: int = Field(default=10, ge=1)
     filter: dict[FilterField, str | list[str]] | None = Field(
         default=None, description="Only items of which each field has the value, or one of the values."
@@ -188,30 +188,49 @@ class ModelReady(BaseModel):
     ready: bool
 
 
+class TensorParameters(BaseModel):
+    """Open Inference Protocol, binary tensors: that the bytes of a tensor lie after the JSON, and how many."""
+
+    binary_data_size: StrictInt | None = Field(default=None, ge=0, description="Bytes after the JSON.")
+
+
+class OutputParameters(BaseModel):
+    """Open Inference Protocol, binary tensors: how one output is wanted."""
+
+    binary_data: StrictBool | None = Field(default=None, description="As bytes after the JSON.")
+
+
+class InferParameters(BaseModel):
+    """Open Inference Protocol, binary tensors: how outputs are wanted that do not say it themselves."""
+
+    binary_data_output: StrictBool = Field(default=False, description="As bytes after the JSON.")
+
+
 class InputTensor(BaseModel):
-    """Open Inference Protocol: numbers that come in, flat or nested."""
+    """Open Inference Protocol: numbers that come in, flat or nested, or as bytes after the JSON."""
 
     name: str
     datatype: str
     shape: list[int] = Field(max_length=8)
-    data: list[Any]
-    parameters: dict[str, Any] | None = None
+    data: list[Any] | None = None
+    parameters: TensorParameters | None = None
 
 
 class OutputTensor(BaseModel):
-    """Open Inference Protocol: numbers that go out, flat."""
+    """Open Inference Protocol: numbers that go out, flat, or as bytes after the JSON."""
 
     name: str
     datatype: str
     shape: list[int]
-    data: list[float]
+    data: list[float] | None = None
+    parameters: TensorParameters | None = None
 
 
 class RequestedOutput(BaseModel):
     """Open Inference Protocol: a tensor that is asked for."""
 
     name: str
-    parameters: dict[str, Any] | None = None
+    parameters: OutputParameters | None = None
 
 
 class InferRequest(BaseModel):
@@ -220,11 +239,11 @@ class InferRequest(BaseModel):
     id: str | None = None
     inputs: list[InputTensor]
     outputs: list[RequestedOutput] | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: InferParameters | None = None
 
 
 class InferAnswer(BaseModel):
-    """Open Inference Protocol: their unit vectors."""
+    """Open Inference Protocol: their unit vectors. What is not known is left out."""
 
     model_config = ConfigDict(protected_namespaces=())
 

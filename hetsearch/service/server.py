@@ -9,11 +9,15 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
+from functools import partial
 
 import uvicorn
+from fastapi import FastAPI
 
-from hetsearch.errors import UsageError
+from hetsearch.errors import HetsearchError, UsageError
 from hetsearch.service.app import create_app
+from hetsearch.service.connection import Connection
 from hetsearch.service.logs import configure
 from hetsearch.service.settings import Settings, read_api_key
 
@@ -37,6 +41,8 @@ REASONS = {
 class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if not self.started:
+            return
         # Modules and the gallery's tables stay to the end. Looking through them for garbage, again and again, would
         # stop every answer for a fifth of a second.
         gc.freeze()
@@ -50,7 +56,8 @@ def serve(settings: Settings) -> None:
 
     Raises:
         UsageError: the address cannot be listened on, or a setting cannot work.
-        HetsearchError: the bundle or the gallery cannot be opened, or they are of different spaces.
+        HetsearchError: the bundle or the gallery cannot be opened, or they are of different spaces, or the first call
+            fails.
     """
     configure(settings.log_level)
     sys.setswitchinterval(SWITCH)
@@ -59,17 +66,7 @@ def serve(settings: Settings) -> None:
         app = create_app(settings, api_key)
         if api_key is None and not settings.loopback:
             log.warning("other machines can ask without a key", extra={"host": settings.host})
-        config = uvicorn.Config(
-            app,
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=settings.drain_seconds,
-        )
-        server = _Server(config)
+        server = _Server(config_of(app, settings))
 
         # uvicorn raises the signal once more after its own end; by then there is nothing left to stop.
         def end(number: int, frame: object) -> None:
@@ -77,8 +74,27 @@ def serve(settings: Settings) -> None:
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, end)
-        server.run(sockets=[bound])
+        with suppress(SystemExit):  # of a start that failed, with a code that says something else here
+            server.run(sockets=[bound])
+        if not server.started:
+            raise HetsearchError("the service did not start", hint="Its log says why.")
         log.info("ended")
+
+
+def config_of(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How uvicorn runs the service."""
+    return uvicorn.Config(
+        app,
+        http=partial(Connection, head_seconds=settings.body_seconds),  # type: ignore[arg-type]
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=settings.drain_seconds,
+    )
 
 
 def listener(host: str, port: int) -> socket.socket:

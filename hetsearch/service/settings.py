@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hetsearch.config import Config
 from hetsearch.errors import UsageError
@@ -32,7 +32,7 @@ class Settings(Config):
         default=(),
         description="Host names that requests may use. Default: on a loopback address its names, else all.",
     )
-    max_body: int = Field(default=10_000_000, ge=1, description="Bytes of a request.")
+    max_body: int = Field(default=10_000_000, ge=1, description="Bytes of a request; max_batch such requests may wait.")
     max_pixels: int = Field(default=25_000_000, ge=1, description="Pixels of a picture.")
     max_images: int = Field(default=64, ge=1, description="Pictures in a request.")
     max_k: int = Field(default=1000, ge=1, description="Hits that a search may ask for.")
@@ -46,10 +46,17 @@ class Settings(Config):
         default="info", description="Least of what is logged, as JSON lines on stderr; requests are 'info'."
     )
 
+    @model_validator(mode="after")
+    def _room_for_one(self) -> Self:
+        if self.max_images > self.queue:
+            expected = f"at most the --queue of {self.queue}"
+            raise UsageError("--max-images is more than there is room for", observed=self.max_images, expected=expected)
+        return self
+
     @property
     def loopback(self) -> bool:
         """Whether only this machine can ask."""
-        return self.host == "localhost" or _is_loopback(self.host)
+        return self.host.lower() == "localhost" or _is_loopback(self.host)
 
     @property
     def hosts(self) -> frozenset[str] | None:
@@ -59,7 +66,7 @@ class Settings(Config):
         """
         if self.allowed_hosts:
             return frozenset(name.lower() for name in self.allowed_hosts)
-        return frozenset({"localhost", "127.0.0.1", "[::1]", self.host}) if self.loopback else None
+        return frozenset({"localhost", "127.0.0.1", "[::1]", self.host.lower()}) if self.loopback else None
 
 
 def read_api_key(settings: Settings, environment: Mapping[str, str]) -> str | None:

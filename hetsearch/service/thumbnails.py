@@ -6,7 +6,7 @@ import io
 from dataclasses import dataclass
 
 from hetsearch.errors import ImageError
-from hetsearch.preprocess import open_image
+from hetsearch.preprocess import open_image, upright
 from hetsearch.service.collection import Collection
 from hetsearch.service.errors import Refusal
 
@@ -36,6 +36,7 @@ def thumbnail(collection: Collection, key: str, size: int) -> Thumbnail:
     try:
         image = open_image(source)
         kind = "JPEG" if image.format in PHOTOGRAPHS else "PNG"
+        image = upright(image)
         image.thumbnail((size, size))
         image = image.convert("RGB" if kind == "JPEG" or not image.has_transparency_data else "RGBA")
         file = io.BytesIO()

@@ -27,3 +27,9 @@ def test_no_request_breaks_the_service(
         assert wrong == []
         assert {200, 400, 404, 405, 413, 415, 422} <= set(statuses)
         service.until(0)
+        made = fuzz_service.Fuzz(1, "tiny", SPACE, 16, 28)
+        sent = [made.broken_tensor() for _ in range(100)]
+        answers = [service.http.post(one.path, content=one.content, headers=one.headers) for one in sent]
+        assert [answer for answer in answers if fuzz_service.wrong_about(answer)] == []
+        assert {answer.status_code for answer in answers} == {200, 400, 422}
+        assert {"application/octet-stream", "application/json"} == {a.headers["content-type"] for a in answers}

@@ -100,3 +100,21 @@ def test_a_bench_of_the_service_refuses_wrong_answers(scripts: ModuleType, servi
     wrong = [replace(asked[0], vector=-asked[0].vector)]
     with pytest.raises(HetsearchError, match="answers with another vector"):
         asyncio.run(bench_service.load(service.url, wrong, 1, 0.1))
+
+
+def test_sigterm_under_load_loses_nothing(scripts: ModuleType, tmp_path: Path, fashion_folder: Path) -> None:
+    bundle = linear_bundle(tmp_path / "tiny", space=SPACE)
+    build_gallery(load_encoder(bundle), open_source(str(fashion_folder)), tmp_path / "g", limit=20, progress=False)
+    seen = scripts.sigterm(str(bundle), str(tmp_path / "g"), clients=4, seconds=0.3)
+    assert (seen.lost, seen.wrong, seen.code) == (set(), [], 0), seen.told()
+    assert len(seen.before) > 4
+    assert seen.before <= seen.logged == seen.answered
+    assert "; 0 lost, 0 wrong; exit code 0" in seen.told()
+
+
+def test_what_is_lost(scripts: ModuleType) -> None:
+    """Sent before the signal, or in the log, and not answered; what came later and was not taken is not."""
+    sent = {"before": 1.0, "before, lost": 2.0, "after": 4.0, "after, lost": 5.0, "after, not taken": 6.0}
+    logged = {"before", "after", "after, lost"}
+    seen = scripts.Ending(signalled=3.0, sent=sent, answered={"before", "after"}, logged=logged)
+    assert seen.lost == {"before, lost", "after, lost"}

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from hetsearch.service.app import create_app
 from hetsearch.service.engine import Engine
-from hetsearch.service.server import listener
+from hetsearch.service.server import config_of, listener
 from hetsearch.service.settings import Settings
 
 WAIT = 60  # seconds for what never takes them
@@ -41,11 +41,8 @@ class Service:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, app: FastAPI) -> None:
-        config = uvicorn.Config(
-            app, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=5
-        )
-        super().__init__(config)
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        super().__init__(config_of(app, settings))
         self.up = threading.Event()
 
     async def startup(self, sockets=None) -> None:
@@ -58,7 +55,7 @@ def serving(settings: Settings, api_key: str | None = None) -> Iterator[Service]
     app = create_app(settings, api_key)
     bound = listener("127.0.0.1", 0)
     url = f"http://127.0.0.1:{bound.getsockname()[1]}"
-    server = _Server(app)
+    server = _Server(app, settings)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
     thread.start()
     try:

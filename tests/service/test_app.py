@@ -32,6 +32,16 @@ def test_every_path_is_documented_with_how_it_refuses(document: dict) -> None:
     assert "409" in document["paths"]["/v1/search"]["post"]["responses"]
 
 
+def test_binary_tensors_are_documented(document: dict) -> None:
+    infer = document["paths"]["/v2/models/{model}/infer"]["post"]
+    for content in (infer["requestBody"]["content"], infer["responses"]["200"]["content"]):
+        assert set(content) == {"application/json", "application/octet-stream"}
+    said = {parameter["name"]: (parameter["in"], parameter.get("required", False)) for parameter in infer["parameters"]}
+    assert said == {"model": ("path", True), "Inference-Header-Content-Length": ("header", False)}
+    tensor = infer["requestBody"]["content"]["application/json"]["schema"]["properties"]["inputs"]["items"]
+    assert "binary_data_size" in str(tensor["properties"]["parameters"])
+
+
 def test_every_reference_leads_somewhere(document: dict) -> None:
     for reference in set(re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document))):
         node = document

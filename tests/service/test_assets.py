@@ -107,6 +107,17 @@ def test_the_page_is_open_and_the_network_is_not(settings: Settings) -> None:
             assert problem(service.http.get(path)) == (401, "unauthorized"), path
 
 
+@pytest.mark.parametrize("path", ["/v1/models/tiny/model.onnx", "/page/page.js", f"{BASE}/{WASM}"])
+@pytest.mark.parametrize("range_", ["bytes=0-9", "bytes=999999999-", "bytes=9-1", "apples=1-2", "bytes=0-1,3-4"])
+def test_a_file_is_sent_whole(service: Service, path: str, range_: str) -> None:
+    """A range that cannot be has no error of another shape."""
+    answer = service.http.get(path, headers={"Range": range_})
+    assert answer.status_code == 200
+    assert answer.headers["accept-ranges"] == "none"
+    assert "content-range" not in answer.headers
+    assert answer.content == service.http.get(path).content
+
+
 def test_the_network_is_sent_again_only_when_it_is_another(service: Service) -> None:
     path = "/v1/models/tiny/model.onnx"
     first: httpx.Response = service.http.get(path)

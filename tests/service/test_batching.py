@@ -135,6 +135,19 @@ def test_an_error_is_raised_to_whoever_asked_and_the_next_is_answered() -> None:
     with_batcher(batcher, test)
 
 
+def test_who_gets_no_answer_hears_of_it() -> None:
+    """Were it the last thing that a batcher does, everybody after it would wait for ever."""
+    batcher = Batcher(lambda items: items[1:], most=8)
+
+    async def test() -> None:
+        for _ in range(2):
+            found = await asyncio.gather(*map(batcher.ask, (1, 2)), return_exceptions=True)
+            assert [str(error) for error in found] == ["1 answers to 2 questions"] * 2
+        assert batcher.alive
+
+    with_batcher(batcher, test)
+
+
 def test_slots_are_given_back_whatever_happens() -> None:
     slots = Slots(3)
     with slots.take(2), slots.take():

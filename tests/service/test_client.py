@@ -102,9 +102,12 @@ def test_the_same_awaited(service: Service, encoder: OnnxEncoder, bundle: Path, 
             assert [hit.key for hit in one] == [hit.key for hit in two]
             with pytest.raises(UsageError, match=r"refuses \(422\)"):
                 await light.search(pictures[0], k=0)
-        with pytest.raises(ServiceError, match="does not answer"):
-            async with AsyncClient("http://127.0.0.1:9") as nobody:
-                await nobody.model()
+        for nowhere in ("http://127.0.0.1:9", "http://[::1", "http://x:port", "127.0.0.1"):
+            with pytest.raises(ServiceError, match="does not answer"):
+                async with AsyncClient(nowhere) as nobody:
+                    await nobody.model()
+            with pytest.raises(ServiceError, match="does not answer"), Client(nowhere) as waiting:
+                waiting.model()
 
     asyncio.run(run())
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from hetsearch.data.sources import open_source
 from hetsearch.errors import SpaceMismatch, UsageError
 from hetsearch.gallery import build_gallery, delete_items
-from hetsearch.gallery.card import read_card, write_card
+from hetsearch.gallery.card import Superseded, read_card, write_card
 from hetsearch.gallery.stores.milvus_client import Unreachable
 from hetsearch.runtime import OnnxEncoder, load_encoder
 from hetsearch.service.collection import Collection
@@ -54,6 +55,24 @@ def test_a_new_gallery_that_cannot_be_used_leaves_the_old_one(
     (copy / "gallery.json").unlink()
     assert not collection.refresh()
     assert collection.gallery is old
+
+
+def test_a_gallery_that_the_machine_cannot_open_now_is_opened_later(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    collection = Collection(str(copy), SPACE)
+    delete_items(copy, ["class-1/000.png"])
+
+    def full() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR, logger="hetsearch.service"):
+        patch.setattr(collection, "_open", full)
+        assert not collection.refresh()
+    assert "Too many open files" in caplog.records[0].reason
+    assert collection.generation == 1
+    assert collection.refresh()
+    assert collection.generation == 2
 
 
 def test_a_gallery_of_another_space_or_none(gallery: Path, tmp_path: Path) -> None:
@@ -101,6 +120,25 @@ def test_a_gallery_on_a_database_server(
         answer = service.http.post("/v1/search", json=question)
         assert problem(answer) == (503, "gallery_unreachable")
         assert "10.0.0.7" not in answer.text
+
+
+def test_a_gallery_that_is_gone_is_no_fault_of_who_searches(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def gone(*anything: object) -> None:
+        raise Superseded("there is no collection 'shop_1'")
+
+    def nowhere() -> None:
+        raise UsageError("there is no gallery 'shop' in the Milvus at 'http://10.0.0.7:19530'")
+
+    with serving(settings) as service:
+        gallery = service.engine.collection.gallery
+        monkeypatch.setattr(gallery._store, "search", gone)
+        monkeypatch.setattr(gallery, "_again", nowhere)
+        answer = service.http.post("/v1/search", json={"vector": [1.0] + [0.0] * 15, "space": SPACE})
+        assert problem(answer) == (500, "internal_error")
+        assert "10.0.0.7" not in answer.text
+    assert "the gallery is gone since it was opened" in caplog.text
 
 
 def test_pictures_of_a_named_set(

@@ -39,6 +39,8 @@ JSON = {"content-type": "application/json"}
         (b"x", {"content-type": "multipart/form-data; boundary=y"}, (400, "malformed_body")),
         (b"--y\r\n\r\n", {"content-type": "multipart/form-data; boundary=y"}, (400, "malformed_body")),
         (b"x" * 200_001, JSON, (413, "body_too_large")),
+        (b"{}", {**JSON, "content-encoding": "gzip"}, (415, "unsupported_body")),
+        (b"{}", {**JSON, "content-encoding": "identity"}, (422, "invalid_request")),
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/search"])
@@ -76,6 +78,11 @@ def test_one_shape_for_unknown_paths_and_methods(
         assert answer.headers["allow"]
 
 
+def test_no_other_site_shows_what_is_answered(service: Service) -> None:
+    for path in ("/", "/v1/models", "/v1/items/class-1/000.png/image", "/nothing"):
+        assert service.http.get(path).headers["cross-origin-resource-policy"] == "same-site"
+
+
 def test_request_ids_go_in_and_out(service: Service) -> None:
     assert service.http.get("/health", headers={"X-Request-ID": "trace:42"}).headers["x-request-id"] == "trace:42"
     for bad in ("", "two words", "x" * 129, 'q"uote'):
@@ -103,13 +110,18 @@ def test_with_a_key_only_probes_and_the_page_are_open(settings: Settings) -> Non
     with serving(settings, KEY) as service:
         for path in ("/health", "/v2/health/live", "/v2/health/ready", "/", "/docs", "/openapi.json", "/page/docs.js"):
             assert service.http.get(path).status_code == 200, path
-        wrong = ({}, {"Authorization": KEY}, {"Authorization": f"Bearer {KEY}x"}, {"Authorization": "Bearer"})
+        given = (KEY, f"Bearer {KEY}x", "Bearer", f"Basic {KEY}", "Bearer é".encode("latin-1"))
+        wrong = ({}, *({"Authorization": text} for text in given))
         for path in ("/v1/models", "/metrics", "/v2", "/v1/items/x/image", "/nothing"):
             for headers in wrong:
                 answer = service.http.get(path, headers=headers)
                 assert problem(answer) == (401, "unauthorized")
                 assert answer.headers["www-authenticate"] == "Bearer"
-        assert problem(service.http.post("/v1/search", content=b"x" * 10)) == (401, "unauthorized")
+        # Where only looking is open, a body is not taken: it would hold a place in the queue.
+        for path in ("/v1/search", "/", "/health", "/page/docs.js", "/openapi.json"):
+            assert problem(service.http.post(path, content=b"x" * 10)) == (401, "unauthorized")
+        other = {"Authorization": f"bearer  {KEY}"}  # the name of a scheme has no case
+        assert service.http.get("/v1/models", headers=other).status_code == 200
         right = {"Authorization": f"Bearer {KEY}"}
         assert service.http.get("/v1/models", headers=right).status_code == 200
         assert problem(service.http.post("/v1/search", json={}, headers=right)) == (422, "invalid_request")
@@ -146,6 +158,26 @@ def test_a_full_queue_refuses_and_a_client_that_leaves_frees_its_place(
         service.until(0)
         text = service.http.get("/metrics").text
         assert 'hetsearch_requests_total{route="/v1/embeddings",status="499"} 2.0' in text
+
+
+def test_large_bodies_fill_the_queue_before_the_memory(settings: Settings) -> None:
+    """Here the bodies of all requests together may have 200,000 bytes, and three quarters of that are there."""
+    with serving(settings.model_copy(update={"max_batch": 1})) as service:
+        held = service.app.middleware_stack
+        while not isinstance(held, Guard):
+            held = getattr(held, "app", None) or held._app
+        one = raw_post(service, b" " * 150_000, length=200_000)
+        while held._bytes.taken < 150_000:
+            assert service.http.get("/v2/health/ready").status_code == 200
+        answer = service.http.post("/v1/search", content=b" " * 60_000, headers=JSON)
+        assert problem(answer) == (503, "queue_full")
+        assert answer.headers["retry-after"] == "1"
+        assert "150000 bytes of requests are waiting, of at most 200000" in answer.json()["error"]["message"]
+        assert problem(service.http.post("/v1/search", content=b" " * 40_000, headers=JSON)) == (400, "malformed_body")
+        one.close()
+        service.until(0)
+        assert held._bytes.taken == 0
+        assert problem(service.http.post("/v1/search", content=b" " * 60_000, headers=JSON)) == (400, "malformed_body")
 
 
 def test_requests_wait_for_their_turn_and_health_does_not(settings: Settings, pictures: list[Path]) -> None:

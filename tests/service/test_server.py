@@ -18,10 +18,12 @@ import numpy as np
 import pytest
 
 from hetsearch.cli import main
-from hetsearch.errors import UsageError
+from hetsearch.errors import HetsearchError, UsageError
 from hetsearch.runtime import OnnxEncoder
 from hetsearch.service import server
+from hetsearch.service.engine import Engine
 from hetsearch.service.server import listener
+from hetsearch.service.settings import Settings
 from tests.service.serving import WAIT, data_uri
 from tests.support import OTHER_SPACE, SPACE, linear_bundle
 
@@ -156,6 +158,23 @@ def test_what_cannot_be_served(
                 main(["serve", *map(str, words)])
             assert left.value.code == code
             assert said in capsys.readouterr().err
+
+
+def test_a_start_that_fails_is_neither_ready_nor_a_success(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(engine: Engine) -> None:
+        raise RuntimeError("the first call of the network fails")
+
+    monkeypatch.setattr(server, "configure", lambda level: None)
+    monkeypatch.setattr(server.signal, "signal", lambda number, handler: signal.SIG_DFL)  # the test run keeps its own
+    monkeypatch.setattr(server.sys, "setswitchinterval", lambda seconds: None)
+    monkeypatch.setattr(Engine, "start", broken)
+    with caplog.at_level("INFO"), pytest.raises(HetsearchError, match="did not start") as caught:
+        server.serve(Settings(encoder=bundle, port=0))
+    assert caught.value.exit_code == 1
+    assert "the first call of the network fails" in caplog.text
+    assert not {"ready", "ended"} & {record.getMessage() for record in caplog.records}
 
 
 def test_addresses() -> None:

@@ -57,11 +57,19 @@ def test_settings_that_cannot_be(change: dict) -> None:
         Settings.model_validate({"encoder": "b", **change})
 
 
+def test_a_request_must_fit_into_the_queue() -> None:
+    """Else it would be asked to come again, for ever."""
+    with pytest.raises(UsageError, match=r"max-images is more .*observed 9, expected at most the --queue of 8"):
+        Settings(encoder=Path("b"), max_images=9, queue=8)
+    assert Settings(encoder=Path("b"), max_images=8, queue=8).queue == 8
+
+
 @pytest.mark.parametrize(
     ("host", "allowed", "expected"),
     [
         ("127.0.0.1", (), {"localhost", "127.0.0.1", "[::1]"}),
         ("localhost", (), {"localhost", "127.0.0.1", "[::1]"}),
+        ("LOCALHOST", (), {"localhost", "127.0.0.1", "[::1]"}),
         ("::1", (), {"localhost", "127.0.0.1", "[::1]", "::1"}),
         ("127.0.0.2", (), {"localhost", "127.0.0.1", "[::1]", "127.0.0.2"}),
         ("0.0.0.0", (), None),

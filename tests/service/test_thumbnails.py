@@ -47,6 +47,22 @@ def test_every_kind_becomes_what_a_browser_shows(
     assert small.media_type == f"image/{kind.lower()}"
 
 
+def test_a_photograph_is_shown_as_it_was_held(collection: Collection, tmp_path: Path) -> None:
+    """Cameras turn the tag and not the pixels; what embeds the picture follows the tag as well."""
+    path = tmp_path / "images" / "photo.jpg"
+    pixels = np.zeros((40, 80), np.uint8)
+    pixels[:, :40] = 255  # the left half, which is the upper one once it is turned by a quarter
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(path, exif=exif)
+    image = Image.open(io.BytesIO(thumbnail(collection, "photo.jpg", 256).content)).convert("L")
+    assert image.size == (40, 80)
+    found = np.asarray(image)
+    assert found[:36].min() > 200
+    assert found[44:].max() < 50
+    assert image.getexif() == {}
+
+
 def test_a_file_that_is_gone_or_broken(collection: Collection, tmp_path: Path) -> None:
     (tmp_path / "images" / "photo.jpg").unlink()
     (tmp_path / "images" / "clear.png").write_bytes(b"no picture")

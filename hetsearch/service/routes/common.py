@@ -47,13 +47,20 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "description": _REFUSALS[status]} for status in chosen}
 
 
-def body_of(kind: type[BaseModel], *, pictures: str | None = None, most: int | None = None) -> dict[str, Any]:
+def body_of(
+    kind: type[BaseModel],
+    *,
+    pictures: str | None = None,
+    most: int | None = None,
+    besides: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """A body for the OpenAPI document.
 
     Args:
         kind: its model, for JSON.
         pictures: with it a form too, whose files go into this field.
         most: how many files; None is the service's setting.
+        besides: further content types.
     """
     whole = kind.model_json_schema()
     schema = _inlined(whole, whole.get("$defs", {}))
@@ -67,6 +74,7 @@ def body_of(kind: type[BaseModel], *, pictures: str | None = None, most: int | N
         file |= {} if most is None else {"maxItems": most}
         form = {"type": "object", "properties": {pictures: file, **fields}, "required": [pictures]}
         content[FORM] = {"schema": form}
+    content |= besides or {}
     return {"requestBody": {"required": True, "content": content}}
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 from typing import Annotated
+from urllib.parse import quote
 
 import numpy as np
 from fastapi import APIRouter, Path, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from hetsearch.bundle import CARD, ONNX
-from hetsearch.service.assets import ASK_AGAIN, has_already
-from hetsearch.service.bodies import read_json_or_form, too_many_pictures
+from hetsearch.service.assets import ASK_AGAIN, WholeFile, has_already
+from hetsearch.service.bodies import off_the_loop, read_json_or_form, too_many_pictures
 from hetsearch.service.engine import Engine, Steps
 from hetsearch.service.errors import Refusal
 from hetsearch.service.routes.common import WITH_A_BODY, answer, body_of, engine_of, refusals
@@ -49,9 +50,7 @@ async def embeddings(request: Request) -> Response:
         with steps.step("embed"):
             vectors = await engine.embed(pixels)
     as_text = asked.encoding_format == "base64"
-    data = [Embedding(index=row, embedding=_written(vector, as_text)) for row, vector in enumerate(vectors)]
-    named = EmbeddingsAnswer(data=data, model=engine.encoder.name, space=engine.encoder.space)
-    return answer(named, steps.header)
+    return await off_the_loop(vectors.nbytes, lambda: answer(_named(vectors, as_text, engine), steps.header))
 
 
 @router.get("/v1/models", responses=refusals())
@@ -75,7 +74,7 @@ async def network(request: Request, model: ModelName) -> Response:
     """The network itself, for who embeds at home: ``uint8 (n, C, S, S)`` in, unit vectors out."""
     path = require_model(request, model).encoder.folder / ONNX
     headers = {"Cache-Control": f"private, {ASK_AGAIN}"}
-    file = FileResponse(path, headers=headers, media_type="application/octet-stream", stat_result=path.stat())
+    file = WholeFile(path, headers=headers, media_type="application/octet-stream", stat_result=path.stat())
     return Response(status_code=304, headers=headers) if has_already(request, file.headers["etag"]) else file
 
 
@@ -103,8 +102,13 @@ def _model(engine: Engine) -> Model:
         params=card.params,
         macs=card.macs,
         precision=card.precision,
-        onnx=f"/v1/models/{encoder.name}/{ONNX}",
+        onnx=f"/v1/models/{quote(encoder.name, safe='')}/{ONNX}",
     )
+
+
+def _named(vectors: Vectors, as_text: bool, engine: Engine) -> EmbeddingsAnswer:
+    data = [Embedding(index=row, embedding=_written(vector, as_text)) for row, vector in enumerate(vectors)]
+    return EmbeddingsAnswer(data=data, model=engine.encoder.name, space=engine.encoder.space)
 
 
 def _written(vector: Vectors, as_text: bool) -> list[float] | str:

@@ -11,7 +11,6 @@ from starlette.responses import Response
 
 from hetsearch.gallery import Hit
 from hetsearch.service.bodies import read_json_or_form
-from hetsearch.service.collection import Collection
 from hetsearch.service.engine import Engine, Filter, Question, Steps
 from hetsearch.service.errors import Refusal
 from hetsearch.service.routes.common import WITH_A_BODY, answer, body_of, engine_of, refusals
@@ -40,7 +39,8 @@ async def search(request: Request) -> Response:
     vector = await _vector(engine, asked, steps)
     with steps.step("search"):
         found = await engine.search(Question(vector, asked.k, _where(asked)))
-    hits = [_hit(hit, collection) for hit in found.hits]
+    shown = collection.has_pictures
+    hits = [_hit(hit, shown) for hit in found.hits]
     named = {"model": engine.encoder.name, "space": engine.encoder.space, "generation": found.generation}
     return answer(SearchAnswer(hits=hits, k=asked.k, **named), steps.header)  # type: ignore[arg-type]
 
@@ -99,8 +99,8 @@ def _where(asked: SearchRequest) -> Filter:
     return tuple(sorted((name, (given,) if isinstance(given, str) else tuple(given)) for name, given in chosen))
 
 
-def _hit(hit: Hit, collection: Collection) -> SearchHit:
+def _hit(hit: Hit, shown: bool) -> SearchHit:
     # Where the file lies on the server is nobody's business.
     known = {name: value for name, value in hit.item.items() if name != "path"}
-    image = f"/v1/items/{quote(hit.key, safe='')}/image" if collection.has_pictures else None
+    image = f"/v1/items/{quote(hit.key, safe='')}/image" if shown else None
     return SearchHit(key=hit.key, score=hit.score, item=known, image=image)

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shutil
 import socket
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hetsearch.runtime import OnnxEncoder
-from tests.service.serving import Service, data_uri, problem
+from hetsearch.service.settings import Settings
+from tests.service.serving import WAIT, Service, data_uri, problem, serving
 from tests.support import SPACE
 
 
@@ -97,3 +100,32 @@ def test_the_model_and_its_network(service: Service, encoder: OnnxEncoder, bundl
     assert hashlib.sha256(network).digest() == hashlib.sha256((bundle / "model.onnx").read_bytes()).digest()
     for path in ("/v1/models/gpt", "/v1/models/gpt/model.onnx"):
         assert problem(service.http.get(path)) == (404, "unknown_model")
+
+
+def test_a_model_of_any_name_has_an_address(settings: Settings, bundle: Path, tmp_path: Path) -> None:
+    odd = shutil.copytree(bundle, tmp_path / "a b#c?d%20é")
+    with serving(settings.model_copy(update={"encoder": odd})) as service:
+        [model] = service.http.get("/v1/models").json()["data"]
+        assert model["id"] == "a b#c?d%20é"
+        assert service.http.get(model["onnx"]).content == (bundle / "model.onnx").read_bytes()
+
+
+def test_after_a_picture_that_cannot_be_read_no_other_is_decoded(settings: Settings, pictures: list[Path]) -> None:
+    """Its places in the queue are free again; else a request could have more work done than the queue has room for."""
+    good, begun, go = pictures[0].read_bytes(), [], threading.Event()
+    with serving(settings.model_copy(update={"decoders": 1})) as service:
+        decode = service.engine._decode
+
+        def slow(picture: str | bytes) -> np.ndarray:
+            begun.append(picture)
+            if len(begun) == 2:
+                assert go.wait(WAIT)
+            return decode(picture)
+
+        service.engine._decode = slow
+        files = [("input", ("a.png", blob)) for blob in (b"no picture", *[good] * 7)]
+        assert problem(service.http.post("/v1/embeddings", files=files)) == (415, "unsupported_image")
+        service.until(0)
+        go.set()
+        assert service.http.post("/v1/embeddings", files={"input": good}).status_code == 200
+        assert len(begun) <= 3

@@ -111,6 +111,12 @@ def test_the_message_of_another_space_names_both(service: Service) -> None:
     assert "encoder of the expected space" in answer.json()["error"]["hint"]
 
 
+def test_a_space_that_is_megabytes_is_not_repeated(service: Service) -> None:
+    answer = service.http.post("/v1/search", json={"vector": UNIT, "space": "sp_" + "0" * 100_000})
+    assert problem(answer) == (422, "invalid_request")
+    assert len(answer.content) < 1000
+
+
 def test_a_k_above_the_gallery_gives_all(settings: Settings) -> None:
     with serving(settings.model_copy(update={"max_k": 1000})) as service:
         found = service.http.post("/v1/search", json={"vector": UNIT, "space": SPACE, "k": 500}).json()
