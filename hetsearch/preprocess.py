@@ -121,11 +121,17 @@ def to_pixels(image: Image.Image, spec: InputSpec) -> Pixels:
         ImageError: Pillow knows no way from the picture's colours to grey or RGB.
     """
     mode = "L" if spec.channels == 1 else "RGB"
-    flat = _flatten(_upright(image), mode, spec.background)
+    flat = _flatten(as_seen(image), mode, spec.background)
     if flat.size != (spec.size, spec.size):
         flat = _resize(flat, spec)
     pixels = np.array(flat)  # a copy: Pillow's own memory is read-only
     return np.ascontiguousarray(pixels[None] if spec.channels == 1 else pixels.transpose(2, 0, 1))
+
+
+def as_seen(image: Image.Image) -> Image.Image:
+    """A decoded picture as people see it: upright by its orientation tag, 16-bit and floating-point values in 8 bits."""
+    upright = _upright(image)
+    return _to_8_bit(upright) if upright.mode.startswith("I") or upright.mode == "F" else upright
 
 
 def preprocess(source: ImageLike, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -193,9 +199,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _flatten(image: Image.Image, mode: str, background: int) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _to_8_bit(image)
-    elif image.mode == "LAB":
+    if image.mode == "LAB":
         image = image.convert("RGB")  # the only way that Pillow knows out of it
     try:
         if image.has_transparency_data:
