@@ -129,7 +129,7 @@ def to_pixels(image: Image.Image, spec: InputSpec) -> Pixels:
 
 
 def as_seen(image: Image.Image) -> Image.Image:
-    """A decoded picture as people see it: upright by its orientation tag, 16-bit and floating-point values in 8 bits."""
+    """A decoded picture as people see it: upright by its orientation tag, 16 bits and floating point in 8 bits."""
     upright = _upright(image)
     return _to_8_bit(upright) if upright.mode.startswith("I") or upright.mode == "F" else upright
 

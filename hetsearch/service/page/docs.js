@@ -29,6 +29,7 @@ function section(method, path, operation) {
 
 async function show() {
   const answer = await fetch("/openapi.json");
+  if (!answer.ok) throw new Error(`refused with ${answer.status}`);
   const document_ = await answer.json();
   document.getElementById("about").textContent = document_.info.description;
   for (const [path, operations] of Object.entries(document_.paths)) {
@@ -38,4 +39,6 @@ async function show() {
   }
 }
 
-show();
+show().catch((error) => {
+  document.getElementById("about").textContent = `The OpenAPI document cannot be read: ${error.message}.`;
+});
