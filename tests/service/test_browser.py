@@ -179,6 +179,7 @@ def test_the_api_by_example(browser: Browser, service: Service) -> None:
     browser.driver.get(f"{service.url}/docs")
     browser.wait("paths", "POST /v1/embeddings")
     assert f"curl {service.url}/v1/search --json" in browser.text("paths")
+    assert "``" not in browser.text("paths")
     assert browser.complaints() == []
     with browser.before_every_page("window.fetch = async () => new Response('', { status: 503 })"):
         browser.driver.get(f"{service.url}/docs")

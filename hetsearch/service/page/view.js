@@ -1,6 +1,6 @@
 // What is shown of the service's answers.
 
-import { bytes, drawPixels, drawVector, duration } from "/page/draw.js";
+import { bytes, drawPixels, drawVector, duration, sides } from "/page/draw.js";
 
 export const SMALL = 96; // pixels; enlarged as they are, not blurred
 
@@ -83,8 +83,8 @@ export function showSteps({ input, dim }, file, mine, theirs) {
   const [prepare, embed] = ["prepare", "embed"].map((id) => document.getElementById(id));
   prepare.hidden = mine === null;
   if (mine !== null) {
-    const from = `${bytes(file.size)}, ${mine.width} × ${mine.height} pixels,`;
-    fill(prepare, mine.prepareMs, `${from} became ${input.size} × ${input.size}: ${bytes(mine.pixels.length)}.`);
+    const from = `${bytes(file.size)}, ${sides(mine.width, mine.height)} pixels,`;
+    fill(prepare, mine.prepareMs, `${from} became ${sides(input.size, input.size)}: ${bytes(mine.pixels.length)}.`);
     drawPixels(prepare.querySelector("canvas"), mine.pixels, input);
   }
   if (theirs === null) fill(embed, mine.embedMs, `${dim} numbers, made in this browser. Nothing was sent.`);
