@@ -210,7 +210,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of query.json and query.md")
     parser.add_argument("--json", action="store_true", help="print the rows")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.only == ["hits"] and options.gallery is None:
+        parser.error("--only hits needs --gallery")
+    return options
 
 
 if __name__ == "__main__":
