@@ -121,11 +121,17 @@ def to_pixels(image: Image.Image, spec: InputSpec) -> Pixels:
         ImageError: Pillow knows no way from the picture's colours to grey or RGB.
     """
     mode = "L" if spec.channels == 1 else "RGB"
-    flat = _flatten(upright(image), mode, spec.background)
+    flat = _flatten(as_seen(image), mode, spec.background)
     if flat.size != (spec.size, spec.size):
         flat = _resize(flat, spec)
     pixels = np.array(flat)  # a copy: Pillow's own memory is read-only
     return np.ascontiguousarray(pixels[None] if spec.channels == 1 else pixels.transpose(2, 0, 1))
+
+
+def as_seen(image: Image.Image) -> Image.Image:
+    """A decoded picture as people see it: upright by its orientation tag, 16 bits and floating point in 8 bits."""
+    turned = _upright(image)
+    return _to_8_bit(turned) if turned.mode.startswith("I") or turned.mode == "F" else turned
 
 
 def preprocess(source: ImageLike, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -144,8 +150,7 @@ def preprocess(source: ImageLike, spec: InputSpec, *, max_pixels: int = MAX_PIXE
         raise ImageError("the image cannot be brought into the encoder's form", observed=observed) from None
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """A picture as its orientation tag wants it to be seen."""
+def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # noqa: BLE001  a tag block may be corrupt in any way, while the pixels are whole
@@ -194,9 +199,7 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
 
 
 def _flatten(image: Image.Image, mode: str, background: int) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _to_8_bit(image)
-    elif image.mode == "LAB":
+    if image.mode == "LAB":
         image = image.convert("RGB")  # the only way that Pillow knows out of it
     try:
         if image.has_transparency_data:

@@ -16,7 +16,7 @@ from hetsearch.gallery.hits import Found, Hits, Items, Where
 from hetsearch.gallery.ids import Ids, stable_ids
 from hetsearch.gallery.stores.milvus_collections import open_collection
 from hetsearch.gallery.stores.store import GalleryStore, Scores, store_kind
-from hetsearch.gallery.tables import read_table
+from hetsearch.gallery.tables import ids_of, read_table
 from hetsearch.space import Embeddings, Vectors, check_vectors, require_space
 
 DECIMALS = 9  # scores equal to so many are a tie
@@ -201,7 +201,7 @@ def open_generation(folder: Path, card: GalleryCard, *, verify: bool) -> Gallery
         small = [name for name, size in card.sizes.items() if name == card.items or size <= FULLY_READ]
         verify_checksums(folder, {name: card.files[name] for name in small})
     items = read_table(folder / card.items, {"key": "string", "id": "int64"})
-    ids: Ids = items["id"].to_numpy()
+    ids = ids_of(items)
     store = store_kind(card.store).load(folder, card)
     _check_together(folder, card, items["key"].to_pylist(), ids, store)
     _check_spaces(folder, card, items)
@@ -210,7 +210,7 @@ def open_generation(folder: Path, card: GalleryCard, *, verify: bool) -> Gallery
 
 def _open_address(address: str) -> Gallery:
     card, store, items = open_collection(address)
-    ids: Ids = items["id"].to_numpy()
+    ids = ids_of(items)
     _check_together(address, card, items["key"].to_pylist(), ids, store)
     _check_spaces(address, card, items)
     return Gallery(card, store, items, ids, lambda: _open_address(address))

@@ -13,7 +13,7 @@ import numpy as np
 from hetsearch.errors import UsageError, nearest
 from hetsearch.gallery.ids import Ids, stable_id
 from hetsearch.gallery.stores.store import Scores
-from hetsearch.gallery.tables import arrow
+from hetsearch.gallery.tables import arrow, ids_of, take_rows
 
 FIELDS = ("label", "group", "domain", "key")  # of an item, by which a search can be narrowed
 Where: TypeAlias = Mapping[str, str | Sequence[str]]
@@ -49,12 +49,12 @@ class Items:
 
     def keys(self, ids: Ids) -> list[str]:
         """The keys of ``(n,)`` ids that are there."""
-        found: list[str] = self.table["key"].take(self._places(ids)).to_pylist()
+        found: list[str] = take_rows(self.table["key"], self._places(ids)).to_pylist()
         return found
 
     def hits(self, ids: Ids, scores: list[float]) -> list[Hit]:
         """All that is known of ``(n,)`` ids that are there."""
-        columns = self.table.take(self._places(ids)).to_pydict()
+        columns = take_rows(self.table, self._places(ids)).to_pydict()
         keys, _ = columns.pop("key"), columns.pop("id")
         rows = zip(*columns.values(), strict=True) if columns else [()] * len(keys)
         return [
@@ -86,7 +86,7 @@ class Items:
                 raise UsageError(f"the items have no field '{name}'", hint=nearest(name, known))
             wanted = pa.array([values] if isinstance(values, str) else list(values), pa.string())
             kept &= pc.is_in(self.table[name], value_set=wanted).to_numpy()
-        ids: Ids = self.table["id"].to_numpy()[kept]
+        ids: Ids = ids_of(self.table)[kept]
         return ids
 
     def _places(self, ids: Ids) -> Ids:

@@ -8,8 +8,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from hetsearch.errors import DamagedArtifact, MissingExtra, require_extra
 from hetsearch.files import atomic_path
+from hetsearch.gallery.ids import Ids
 
 
 def arrow() -> tuple[ModuleType, ModuleType]:
@@ -88,6 +91,27 @@ def read_table(path: Path, required: Mapping[str, str], columns: Sequence[str] |
                 expected=f"{name}: {kind}",
             )
     return table
+
+
+def ids_of(table: Any) -> Ids:
+    """The ids of a table's rows, ``(rows,)``.
+
+    Raises:
+        DamagedArtifact: a row has none.
+    """
+    column = table["id"]
+    if column.null_count:
+        raise DamagedArtifact("a table has rows without an id", observed=f"{column.null_count} of {len(column)}")
+    # Arrow's own ways into NumPy and out of it would import pandas wherever it is installed, for nothing.
+    ids: Ids = np.from_dlpack(column.combine_chunks()).astype(np.int64, copy=False)
+    return ids
+
+
+def take_rows(table: Any, places: Ids) -> Any:
+    """The rows of a table, or of one column, at ``places``, in that order; as in :func:`ids_of`, without pandas."""
+    pa, _ = arrow()
+    indices = np.ascontiguousarray(places, dtype=np.int64)
+    return table.take(pa.Array.from_buffers(pa.int64(), len(indices), [None, pa.py_buffer(indices)]))
 
 
 def read_names(path: Path) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,16 +19,18 @@ def encode_files(encoder: Encoder, paths: Sequence[str | Path]) -> tuple[Embeddi
 
     Args:
         encoder: makes the vectors.
-        paths: files, at least one.
+        paths: files, at least one; not a single path.
 
     Returns:
         ``(n, dim)`` of those that could be read, keys being the paths as given; and the others with the reason.
 
     Raises:
-        UsageError: a file is not there; nothing is read then.
+        UsageError: a file is not there, or there are none; nothing is read then.
         ImageError: no picture can be read.
     """
-    missing = [str(path) for path in paths if not Path(path).is_file()]
+    if isinstance(paths, (str, Path)) or not paths:
+        raise UsageError("there are no pictures to embed", observed=repr(paths), expected="a sequence of paths")
+    missing = [str(path) for path in paths if not os.path.isfile(path)]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UsageError(f"there is no picture '{missing[0]}'{more}", expected="files of pictures")

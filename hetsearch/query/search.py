@@ -8,7 +8,7 @@ from hetsearch.gallery import Gallery, Hits
 from hetsearch.gallery.hits import Where
 from hetsearch.preprocess import ImageLike
 from hetsearch.runtime import Encoder
-from hetsearch.space import Embeddings, require_space
+from hetsearch.space import Embeddings
 
 
 def search(
@@ -35,6 +35,6 @@ def search(
         ImageError: a picture cannot be read.
         UsageError: ``k`` is below 1, or ``where`` names an unknown field.
     """
-    require_space(encoder.space, gallery.space, what="the query encoder and the gallery")
+    gallery.require_query(encoder.space, what="the query encoder and the gallery")
     query = images if isinstance(images, Embeddings) else encoder.encode(images)
     return gallery.search(query, k, where)

@@ -39,4 +39,6 @@ def load_vectors(path: str | Path, space: str) -> Embeddings:
             observed=f"{array.dtype} {array.shape}",
             expected="floating point (n, dim) or (dim,)",
         )
-    return Embeddings(vectors.astype(np.float32), space, tuple(str(row) for row in range(len(vectors))))
+    with np.errstate(over="ignore"):  # infinity is refused where it is searched with
+        single = vectors.astype(np.float32)
+    return Embeddings(single, space, tuple(str(row) for row in range(len(vectors))))

@@ -6,8 +6,9 @@ cores alone.
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from hetsearch.bundle import ONNX, EncoderCard, read_card
-from hetsearch.errors import DamagedArtifact, DataError, UsageError, nearest
+from hetsearch.errors import DamagedArtifact, DataError, ImageError, UsageError, nearest
 from hetsearch.preprocess import ImageLike, InputSpec, Pixels, preprocess
 from hetsearch.runtime.backends import BACKENDS, INPUT, OUTPUT, Run
 from hetsearch.runtime.encoder import Encoder
@@ -83,6 +84,7 @@ class OnnxEncoder:
         Raises:
             ImageError: a picture cannot be read.
             DataError: there are not as many keys as pictures.
+            UsageError: these are no pictures.
         """
         return encode_images(self, images, keys)
 
@@ -151,21 +153,63 @@ def encode_images(
     encoder: Encoder, images: ImageLike | Sequence[ImageLike], keys: Sequence[str] | None = None
 ) -> Embeddings:
     """What every encoder's ``encode`` does around its ``encode_pixels``: read, preprocess, embed in batches, name."""
-    many = as_images(images)
-    names = tuple(keys) if keys is not None else tuple(key_of(place, image) for place, image in enumerate(many))
+    many = named_images(images, keys)
     vectors = np.empty((len(many), encoder.dim), dtype=np.float32)
     for start in range(0, len(many), BATCH):
-        batch = [preprocess(image, encoder.input) for image in many[start : start + BATCH]]
+        batch = [pixels_of(name, image, encoder.input) for name, image in many[start : start + BATCH]]
         vectors[start : start + len(batch)] = encoder.encode_pixels(np.stack(batch))
-    return Embeddings(vectors, encoder.space, names)
+    return Embeddings(vectors, encoder.space, tuple(name for name, _ in many))
 
 
-def as_images(images: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
-    """One picture or many, as many. An array is many where it has an axis more than one picture."""
+def named_images(
+    images: ImageLike | Sequence[ImageLike], keys: Sequence[str] | None = None
+) -> list[tuple[str, ImageLike]]:
+    """One picture or many, as many, each with its name.
+
+    Raises:
+        UsageError: see :func:`as_images`.
+        DataError: there are not as many keys as pictures.
+    """
+    many = list(as_images(images))
+    if keys is None:
+        return [(key_of(place, image), image) for place, image in enumerate(many)]
+    if len(keys) != len(many):
+        raise DataError("pictures and keys do not match", observed=f"{len(many)} and {len(keys)} keys")
+    return list(zip(keys, many, strict=True))
+
+
+def as_images(images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
+    """One picture or many, as many. An array is many where it has an axis more than one picture of up to four bands.
+
+    Raises:
+        UsageError: neither a picture nor something that gives pictures.
+    """
     if isinstance(images, np.ndarray):
-        one = images.ndim < 3 or (images.ndim == 3 and images.shape[2] == 3)
-        return [images] if one else list(images)
-    return [images] if isinstance(images, (str, Path, bytes, Image.Image)) else list(images)
+        return [images] if images.ndim < 3 or (images.ndim == 3 and images.shape[2] <= 4) else images
+    if isinstance(images, (str, Path, bytes, Image.Image)):
+        return [images]
+    if isinstance(images, (io.IOBase, bytearray, memoryview)) or not isinstance(images, Iterable):
+        raise UsageError(
+            "there is nothing to embed in this",
+            observed=type(images).__name__,
+            expected="a path, bytes, a Pillow image, a uint8 array, or a sequence of these",
+        )
+    return images
+
+
+def pixels_of(name: str, image: ImageLike, spec: InputSpec) -> Pixels:
+    """A picture preprocessed: ``uint8 (channels, size, size)``.
+
+    Raises:
+        ImageError: it cannot be read; the message names it, whatever it is.
+    """
+    try:
+        return preprocess(image, spec)
+    except ImageError as error:
+        if isinstance(image, (str, Path)):
+            raise
+        what = f"picture '{name}': {error.what}"
+        raise ImageError(what, observed=error.observed, expected=error.expected, hint=error.hint) from None
 
 
 def key_of(place: int, image: ImageLike) -> str:

@@ -12,92 +12,90 @@ from __future__ import annotations
 
 import base64
 import io
+import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeAlias, TypeVar
 
+import anyio
 import httpx
 import numpy as np
 from PIL import Image
 
-from hetsearch.errors import HetsearchError, ImageError, ServiceError, SpaceMismatch, UsageError
+from hetsearch.errors import ServiceError, UsageError
 from hetsearch.gallery import Hit
-from hetsearch.preprocess import ImageLike, InputSpec, preprocess
+from hetsearch.preprocess import ImageLike, Pixels
 from hetsearch.query import load_encoder
 from hetsearch.runtime import Encoder
-from hetsearch.runtime.onnx_encoder import as_images, key_of
+from hetsearch.runtime.onnx_encoder import named_images, pixels_of
+from hetsearch.service.answers import RemoteModel, document_of, hits_of, model_of, vectors_of
 from hetsearch.space import Embeddings, Vectors, check_vectors
 
 URL = "http://127.0.0.1:8000"
 SECONDS = 30.0
 BATCH = 32  # pictures in one request
-KINDS: dict[str, type[HetsearchError]] = {
-    "space_mismatch": SpaceMismatch,
-    "unreadable_image": ImageError,
-    "unsupported_image": ImageError,
-    "image_too_large": ImageError,
-}
+BUSY = (429, 503)  # asked again after the seconds of Retry-After, if it says some
+TRIES = 4
+LONGEST = 10.0  # seconds that are waited at once
 
 R = TypeVar("R")
 Images: TypeAlias = "ImageLike | Sequence[ImageLike]"
 # What is to be sent is yielded, what came is sent in: so one text serves the client that waits and the one that awaits.
-Steps: TypeAlias = Generator[dict[str, Any], httpx.Response, R]
+Steps: TypeAlias = "Generator[Question, httpx.Response, R]"
 
 
 @dataclass(frozen=True)
-class RemoteModel:
-    """The encoder behind a service.
+class Question:
+    """One request, and the seconds to wait before it."""
 
-    Attributes:
-        name: of the encoder.
-        space: id of the space that its vectors lie in.
-        dim: length of a vector.
-        input: what it takes.
-    """
-
-    name: str
-    space: str
-    dim: int
-    input: InputSpec
+    request: dict[str, Any]
+    wait: float
 
 
 class _Protocol:
     def __init__(self, url: str, encoder: Encoder | str | Path | None, api_key: str | None) -> None:
-        self.url = url.rstrip("/")
+        self.url = _checked(url)
         self.encoder = load_encoder(encoder) if isinstance(encoder, (str, Path)) else encoder
         self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
         self._model: RemoteModel | None = None
 
-    def _request(self, method: str, path: str, **rest: Any) -> dict[str, Any]:
-        return {"method": method, "url": f"{self.url}{path}", "headers": self._headers, **rest}
+    def _ask(self, method: str, path: str, **rest: Any) -> Steps[dict[str, Any]]:
+        """The JSON of one answer; a service that is busy is asked again when it says so."""
+        request = {"method": method, "url": f"{self.url}{path}", "headers": self._headers, **rest}
+        answer = yield Question(request, 0.0)
+        for _ in range(TRIES - 1):
+            wait = answer.headers.get("retry-after", "")
+            if answer.status_code not in BUSY or not wait.isdecimal():
+                break
+            answer = yield Question(request, min(float(wait), LONGEST))
+        return document_of(answer)
 
-    def _failed(self, error: httpx.HTTPError | httpx.InvalidURL) -> ServiceError:
-        observed = f"{type(error).__name__}: {error}"
-        return ServiceError(f"the service at {self.url} does not answer", observed=observed, hint="Is it running?")
+    def _failed(self, error: httpx.HTTPError) -> ServiceError:
+        slow = isinstance(error, httpx.TimeoutException)
+        what = f"the service at {self.url} does not answer{' in time' if slow else ''}"
+        observed = f"{type(error).__name__}: {error}".removesuffix(": ")
+        return ServiceError(what, observed=observed, hint="Give it a longer timeout." if slow else "Is it running?")
 
     def _model_steps(self) -> Steps[RemoteModel]:
         if self._model is None:
-            document = _document((yield self._request("GET", "/v1/models")))
-            try:
-                one = document["data"][0]
-                self._model = RemoteModel(one["id"], one["space"], one["dim"], InputSpec.model_validate(one["input"]))
-            except (KeyError, IndexError, TypeError, ValueError) as error:
-                raise _strange(repr(error)) from None
+            document = yield from self._ask("GET", "/v1/models")
+            self._model = model_of(document)
         return self._model
 
     def _encode_steps(self, images: Images, keys: Sequence[str] | None) -> Steps[Embeddings]:
         if self.encoder is not None:
             return self.encoder.encode(images, keys)
         model = yield from self._model_steps()
-        many = as_images(images)
-        names = tuple(keys) if keys is not None else tuple(key_of(place, image) for place, image in enumerate(many))
+        many = named_images(images, keys)
         rows: list[Vectors] = [np.empty((0, model.dim), dtype=np.float32)]
         for start in range(0, len(many), BATCH):
-            files = [("input", ("picture.png", _small(image, model.input))) for image in many[start : start + BATCH]]
-            answer = yield self._request("POST", "/v1/embeddings", files=files, data={"encoding_format": "base64"})
-            rows.append(_vectors(_document(answer), model, len(files)))
-        return Embeddings(np.concatenate(rows), model.space, names)
+            pictures = [_png(pixels_of(name, image, model.input)) for name, image in many[start : start + BATCH]]
+            files = [("input", ("picture.png", picture)) for picture in pictures]
+            form = {"encoding_format": "base64"}
+            document = yield from self._ask("POST", "/v1/embeddings", files=files, data=form)
+            rows.append(vectors_of(document, model, len(pictures)))
+        return Embeddings(np.concatenate(rows), model.space, tuple(name for name, _ in many))
 
     def _search_steps(
         self, images: Images | Embeddings, k: int, where: Mapping[str, str | Sequence[str]] | None
@@ -109,11 +107,12 @@ class _Protocol:
             bodies = [{"vector": row, "space": query.space} for row in query.vectors.tolist()]
         else:
             model = yield from self._model_steps()
-            pictures = (base64.b64encode(_small(image, model.input)).decode() for image in as_images(images))
-            bodies = [{"image": f"data:image/png;base64,{text}", "space": model.space} for text in pictures]
+            pngs = (_png(pixels_of(name, image, model.input)) for name, image in named_images(images))
+            texts = (base64.b64encode(png).decode() for png in pngs)
+            bodies = [{"image": f"data:image/png;base64,{text}", "space": model.space} for text in texts]
         found = []
         for body in bodies:
-            found.append(_hits(_document((yield self._request("POST", "/v1/search", json={**body, **question})))))
+            found.append(hits_of((yield from self._ask("POST", "/v1/search", json={**body, **question}))))
         return found
 
 
@@ -127,8 +126,9 @@ class Client(_Protocol):
         timeout: seconds that an answer may take.
         http: an HTTP client of one's own, for proxies and certificates; it is not closed.
 
-    Every call raises ServiceError where the service does not answer, is busy, or answers what it should not, and
-    UsageError, ImageError or SpaceMismatch where the service, or this side, refuses what is asked.
+    A service that is busy and says for how long is asked again, four times in all. Every call raises ServiceError where
+    it does not answer, is still busy, or answers what it should not, and UsageError, ImageError or SpaceMismatch where
+    the service, or this side, refuses what is asked.
     """
 
     def __init__(
@@ -171,13 +171,14 @@ class Client(_Protocol):
 
     def _run(self, steps: Steps[R]) -> R:
         try:
-            request = next(steps)
+            question = next(steps)
             while True:
+                time.sleep(question.wait)
                 try:
-                    answer = self._http.request(**request)
-                except (httpx.HTTPError, httpx.InvalidURL) as error:
+                    answer = self._http.request(**question.request)
+                except httpx.HTTPError as error:
                     raise self._failed(error) from None
-                request = steps.send(answer)
+                question = steps.send(answer)
         except StopIteration as done:
             result: R = done.value
             return result
@@ -226,67 +227,31 @@ class AsyncClient(_Protocol):
 
     async def _run(self, steps: Steps[R]) -> R:
         try:
-            request = next(steps)
+            question = next(steps)
             while True:
+                await anyio.sleep(question.wait)
                 try:
-                    answer = await self._http.request(**request)
-                except (httpx.HTTPError, httpx.InvalidURL) as error:
+                    answer = await self._http.request(**question.request)
+                except httpx.HTTPError as error:
                     raise self._failed(error) from None
-                request = steps.send(answer)
+                question = steps.send(answer)
         except StopIteration as done:
             result: R = done.value
             return result
 
 
-def _small(image: ImageLike, spec: InputSpec) -> bytes:
+def _checked(url: str) -> str:
+    try:
+        known = httpx.URL(url).scheme in ("http", "https")
+    except httpx.InvalidURL:
+        known = False
+    if not known:
+        raise UsageError("this is no address of a service", observed=url, expected=f"something like {URL}")
+    return url.rstrip("/")
+
+
+def _png(pixels: Pixels) -> bytes:
     """A picture as the encoder takes it, as PNG: whoever preprocesses that again gets the same pixels."""
-    pixels = preprocess(image, spec)
     file = io.BytesIO()
-    Image.fromarray(pixels[0] if spec.channels == 1 else pixels.transpose(1, 2, 0)).save(file, "PNG")
+    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(file, "PNG")
     return file.getvalue()
-
-
-def _document(answer: httpx.Response) -> dict[str, Any]:
-    """The JSON of an answer, or the error that it tells of."""
-    try:
-        document = answer.json()
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise _strange(f"{answer.status_code} {answer.headers.get('content-type')}")
-    if answer.is_success:
-        return document
-    error = document.get("error")
-    if not isinstance(error, dict):
-        raise _strange(f"{answer.status_code} without an error")
-    kind = ServiceError if answer.status_code >= 500 else KINDS.get(str(error.get("code")), UsageError)
-    wait = answer.headers.get("retry-after")
-    hint = f"Try again in {wait} s." if wait else error.get("hint")
-    raise kind(f"the service refuses ({answer.status_code}): {error.get('message')}", hint=hint)
-
-
-def _vectors(document: dict[str, Any], model: RemoteModel, count: int) -> Vectors:
-    try:
-        if (document["model"], document["space"]) != (model.name, model.space):
-            raise ServiceError(
-                "the service has changed its encoder",
-                observed=f"{document['model']} of {document['space']}",
-                expected=f"{model.name} of {model.space}",
-                hint="Make a new client.",
-            )
-        rows = [np.frombuffer(base64.b64decode(row["embedding"]), dtype="<f4") for row in document["data"]]
-        vectors: Vectors = np.stack(rows).astype(np.float32).reshape(count, model.dim)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _strange(repr(error)) from None
-    return vectors
-
-
-def _hits(document: dict[str, Any]) -> list[Hit]:
-    try:
-        return [Hit(hit["key"], hit["score"], hit["item"]) for hit in document["hits"]]
-    except (KeyError, TypeError) as error:
-        raise _strange(repr(error)) from None
-
-
-def _strange(observed: str) -> ServiceError:
-    return ServiceError("the answer is not that of a hetsearch service", observed=observed, hint="Check the URL.")

@@ -6,7 +6,7 @@ import io
 from dataclasses import dataclass
 
 from hetsearch.errors import ImageError
-from hetsearch.preprocess import open_image, upright
+from hetsearch.preprocess import as_seen, open_image
 from hetsearch.service.collection import Collection
 from hetsearch.service.errors import Refusal
 
@@ -34,11 +34,11 @@ def thumbnail(collection: Collection, key: str, size: int) -> Thumbnail:
     if source is None:
         raise Refusal(404, "no_picture", "the item's picture is not known here")
     try:
-        image = open_image(source)
-        kind = "JPEG" if image.format in PHOTOGRAPHS else "PNG"
-        image = upright(image)
-        image.thumbnail((size, size))
+        opened = open_image(source)
+        kind = "JPEG" if opened.format in PHOTOGRAPHS else "PNG"
+        image = as_seen(opened)
         image = image.convert("RGB" if kind == "JPEG" or not image.has_transparency_data else "RGBA")
+        image.thumbnail((size, size))  # of colours, since those of a palette could not be blended
         file = io.BytesIO()
         image.save(file, kind)
     except (ImageError, OSError, ValueError) as error:

@@ -59,6 +59,17 @@ def test_paths_are_keys_and_one_that_cannot_be_read_is_named(bundle: Path, tmp_p
         next(stream)
 
 
+def test_one_picture_is_a_stream_of_one(bundle: Path, tmp_path: Path) -> None:
+    Image.new("L", (9, 9)).save(tmp_path / "a.png")
+    encoder = load_encoder(bundle)
+    for one in (str(tmp_path / "a.png"), (tmp_path / "a.png").read_bytes(), np.zeros((9, 9), np.uint8)):
+        [batch] = encode_stream(encoder, one)
+        assert np.array_equal(batch.vectors, encoder.encode(one).vectors)
+    assert [len(batch) for batch in encode_stream(encoder, np.zeros((5, 9, 9), np.uint8), batch_size=3)] == [3, 2]
+    with pytest.raises(UsageError, match="nothing to embed in this: observed int"):
+        encode_stream(encoder, 7)
+
+
 def test_no_batch(bundle: Path) -> None:
     with pytest.raises(UsageError, match="observed 0, expected at least 1"):
         encode_stream(load_encoder(bundle), [], batch_size=0)

@@ -7,6 +7,7 @@ import pytest
 
 from hetsearch.errors import DataError, UsageError
 from hetsearch.query import load_vectors
+from hetsearch.space import check_vectors
 from tests.support import SPACE
 
 
@@ -48,6 +49,13 @@ def test_a_damaged_header(tmp_path: Path, header: bytes) -> None:
     (tmp_path / "v.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00" + header.ljust(117) + b"\n")
     with pytest.raises(DataError, match=r"expected a \.npy file"):
         load_vectors(tmp_path / "v.npy", SPACE)
+
+
+def test_what_float32_cannot_hold_is_refused_where_it_is_searched_with(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.full((1, 4), 1e300))
+    found = load_vectors(tmp_path / "v.npy", SPACE)
+    with pytest.raises(DataError, match="hold NaN or infinity"):
+        check_vectors(found.vectors, 4, what="the vectors")
 
 
 def test_pickles_are_never_loaded(tmp_path: Path) -> None:

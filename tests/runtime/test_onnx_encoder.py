@@ -81,6 +81,31 @@ def test_keys_are_taken_and_counted(encoder: OnnxEncoder) -> None:
         encoder.encode([image, image], keys=["a"])
 
 
+@pytest.mark.parametrize("bands", [1, 2, 4])
+def test_an_array_of_other_bands_is_not_taken_for_many(encoder: OnnxEncoder, bands: int) -> None:
+    with pytest.raises(ImageError, match=rf"observed uint8 \(28, 20, {bands}\), expected uint8 \(height, width\) or"):
+        encoder.encode(np.zeros((28, 20, bands), np.uint8))
+
+
+def test_one_that_is_no_picture_is_named_among_many(encoder: OnnxEncoder) -> None:
+    image = np.zeros((4, 4), np.uint8)
+    for wrong in (b"", b"no picture", np.zeros((4, 4)), np.zeros((0, 4), np.uint8), None, ["a", "b"]):
+        with pytest.raises(ImageError, match="picture '2': "):
+            encoder.encode([image, image, wrong, image])
+        with pytest.raises(ImageError, match="picture 'shoe': "):
+            encoder.encode([wrong], keys=["shoe"])
+
+
+@pytest.mark.parametrize("images", [None, 7, io.BytesIO(b"a\nb"), bytearray(b"ab"), memoryview(b"ab")])
+def test_what_gives_no_pictures(encoder: OnnxEncoder, images: object) -> None:
+    with pytest.raises(UsageError, match=f"nothing to embed in this: observed {type(images).__name__}, expected"):
+        encoder.encode(images)
+
+
+def test_pictures_may_come_from_a_generator(encoder: OnnxEncoder) -> None:
+    assert encoder.encode(np.full((4, 4), value, np.uint8) for value in range(3)).keys == ("0", "1", "2")
+
+
 def test_no_images_give_no_vectors(encoder: OnnxEncoder) -> None:
     found = encoder.encode([])
     assert found.vectors.shape == (0, 16)

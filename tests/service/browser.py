@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.service.serving import WAIT
+from tests.service.serving import WAIT, Service
 
 NEEDS = "needs Chromium and its driver: apt-get install chromium chromium-driver"
 
@@ -49,6 +49,11 @@ class Browser:
         self.driver.get(url)
         self.wait("status", until)
 
+    def ready(self, service: Service, status: str = "Ready") -> None:
+        """Open the page of a gallery, and wait until it has asked for everything that it asks for by itself."""
+        self.open(service.url, until=status)
+        self.wait("found", "Some of the gallery")
+
     def text(self, id_: str) -> str:
         return self.driver.find_element("id", id_).text
 
@@ -70,7 +75,9 @@ class Browser:
         self.driver.execute_script(LISTEN)
 
     def sent(self) -> list[list[Any]]:
-        return self.driver.execute_script("return window.sent")
+        """Path and body of what the page has sent since it was listened to, but for asking for pictures."""
+        sent = self.driver.execute_script("return window.sent")
+        return [[path, body] for path, body in sent if not path.startswith("/v1/items/")]
 
     def run(self, script: str, *arguments: object) -> Any:
         """What a script of an asynchronous function's body returns."""

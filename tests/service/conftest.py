@@ -11,6 +11,7 @@ from hetsearch.data.sources import open_source
 from hetsearch.gallery import build_gallery
 from hetsearch.runtime import OnnxEncoder, load_encoder
 from hetsearch.service.settings import Settings
+from tests.service.browser import Browser, chromium
 from tests.service.serving import Service, serving
 from tests.support import SPACE, linear_bundle
 
@@ -47,3 +48,9 @@ def service(settings: Settings) -> Iterator[Service]:
 def pictures(fashion_folder: Path) -> list[Path]:
     """Files of real pictures, two of each class."""
     return [fashion_folder / f"class-{label}" / f"{number:03}.png" for label in range(10) for number in (0, 7)]
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as started:
+        yield started

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
 Picture = Callable[[], bytes]
 
@@ -43,6 +43,57 @@ def turned(orientation: int, kind: str) -> bytes:
     exif = Image.Exif()
     exif[274] = orientation
     return encoded(scene(80, 56), kind, exif=exif, **({"quality": 95} if kind == "JPEG" else {"lossless": True}))
+
+
+XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>"""
+
+
+def turned_by_xmp(kind: str) -> bytes:
+    """Without an EXIF tag, Pillow takes that of XMP."""
+    if kind == "PNG":
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", XMP)
+        return encoded(scene(80, 56), kind, pnginfo=text)
+    return encoded(scene(80, 56), kind, xmp=XMP.encode(), **({"quality": 95} if kind == "JPEG" else {"lossless": True}))
+
+
+def turned_by_a_long() -> bytes:
+    """The tag as a number of 32 bits, which some programs write."""
+    tiff = struct.pack("<2sHI HHHII I", b"II", 42, 8, 1, 274, 4, 1, 8, 0)
+    return encoded(scene(80, 56), "JPEG", quality=95, exif=b"Exif\0\0" + tiff)
+
+
+def png(bits: int, colour: int, rows: np.ndarray, *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG of a kind that Pillow does not write: ``rows`` are its bytes, line by line."""
+    height, width = rows.shape[0], rows.shape[1] * 8 // bits // {0: 1, 2: 3, 4: 2, 6: 4}[colour]
+    body = b"".join(b"\0" + line.tobytes() for line in rows.astype(np.uint8))
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    whole = b"\x89PNG\r\n\x1a\n"
+    for name, data in ((b"IHDR", header), *chunks, (b"IDAT", zlib.compress(body)), (b"IEND", b"")):
+        whole += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    return whole
+
+
+def deep(colour: int) -> bytes:
+    """16 bits a channel, with colours and with transparency."""
+    bands = {2: "RGB", 4: "LA", 6: "RGBA"}[colour]
+    values = np.asarray(with_alpha("L" if bands == "LA" else "RGB").convert(bands))
+    low = np.random.default_rng(2).integers(0, 256, values.shape, dtype=np.uint8)
+    return png(16, colour, np.stack([values, low], axis=-1).reshape(len(values), -1))
+
+
+def one_colour_is_clear(colour: int) -> bytes:
+    """Transparency by a colour of the picture instead of a channel."""
+    values = np.asarray(scene(60, 44).quantize(6).convert("L" if colour == 0 else "RGB"))
+    clear = values[5, 5].reshape(-1)
+    return png(8, colour, values.reshape(44, -1), (b"tRNS", clear.astype(">u2").tobytes()))
+
+
+def moving(kind: str) -> bytes:
+    """An animation, of which the first picture counts."""
+    frames = [scene(60, 40).rotate(turn) for turn in (0, 90, 180)]
+    return encoded(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True)
 
 
 def grey_16() -> bytes:
@@ -85,6 +136,17 @@ GOLDEN: dict[str, Picture] = {
     **{f"jpeg turned by tag {tag}": lambda tag=tag: turned(tag, "JPEG") for tag in range(2, 9)},
     "png turned by tag 6": lambda: turned(6, "PNG"),
     "webp turned by tag 6": lambda: turned(6, "WEBP"),
+    **{f"{kind} turned by XMP": lambda kind=kind: turned_by_xmp(kind) for kind in ("JPEG", "PNG", "WEBP")},
+    "jpeg turned by a tag of 32 bits": turned_by_a_long,
+    "16-bit rgb png": lambda: deep(2),
+    "16-bit grey png with alpha": lambda: deep(4),
+    "16-bit rgba png": lambda: deep(6),
+    "2-bit grey png": lambda: png(2, 0, np.random.default_rng(3).integers(0, 256, (40, 12))),
+    "grey png with a transparent colour": lambda: one_colour_is_clear(0),
+    "rgb png with a transparent colour": lambda: one_colour_is_clear(2),
+    "moving gif": lambda: moving("GIF"),
+    "moving webp": lambda: moving("WEBP"),
+    "moving png": lambda: moving("PNG"),
     "webp": lambda: encoded(scene(120, 90), "WEBP", quality=80),
     "webp with alpha": lambda: encoded(with_alpha("RGB"), "WEBP", lossless=True, exact=True),
     "bmp": lambda: encoded(scene(33, 57), "BMP"),

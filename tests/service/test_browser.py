@@ -1,4 +1,4 @@
-"""The page in a real browser: it embeds what the server would, sends no picture, and says what is wrong."""
+"""The page in a real browser: it embeds what the server would, sends no picture, and is for everybody."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from hetsearch.gallery import open_gallery
 from hetsearch.preprocess import InputSpec, preprocess
 from hetsearch.runtime import OnnxEncoder, load_encoder
 from hetsearch.service.settings import Settings
-from tests.service.browser import Browser, chromium
-from tests.service.golden import GOLDEN, encoded, scene
+from tests.service.browser import Browser
+from tests.service.golden import GOLDEN
 from tests.service.serving import Service, serving
 from tests.support import SPACE
 
 ZOO = Path(__file__).parents[2] / "zoo" / "fashion-mnist" / "query-encoder"
-KEY = "s3cret-key"
 COLOUR = {"channels": 3, "mean": (0.5,) * 3, "std": (0.5,) * 3}
 SPECS = (
     InputSpec(size=28, background=0),
@@ -47,12 +45,6 @@ return [text(vector), ...all.map(text)];
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with chromium(tmp_path_factory.mktemp("chromium")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
 def released(browser: Browser) -> Iterator[OnnxEncoder]:
     """The released query encoder, and its page in the browser."""
     with serving(Settings(encoder=ZOO)) as service:
@@ -60,24 +52,13 @@ def released(browser: Browser) -> Iterator[OnnxEncoder]:
         yield load_encoder(ZOO)
 
 
-def ready(browser: Browser, service: Service, status: str = "Ready") -> None:
-    """Open the page of a gallery, and wait until it has asked for everything that it asks for by itself."""
-    browser.open(service.url, until=status)
-    browser.wait("found", "Some of the gallery")
-
-
 def cosine(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.dot(one, other) / np.linalg.norm(one) / np.linalg.norm(other))
 
 
-def sent(browser: Browser) -> list[list]:
-    """What the page has sent since it was listened to, but for asking for pictures."""
-    return [[path, body] for path, body in browser.sent() if not path.startswith("/v1/items/")]
-
-
 def searched(browser: Browser) -> np.ndarray:
     """The vector of the one search that the page has sent, and nothing else."""
-    [(path, body)] = sent(browser)
+    [(path, body)] = browser.sent()
     assert path == "/v1/search"
     document = json.loads(body)
     assert set(document) == {"vector", "space", "k"}
@@ -111,7 +92,7 @@ def test_a_dropped_picture_is_embedded_in_the_browser(
     browser: Browser, service: Service, encoder: OnnxEncoder, gallery: Path, pictures: list[Path]
 ) -> None:
     browser.complaints()
-    ready(browser, service)
+    browser.ready(service)
     assert "200 items" in browser.text("served")
     assert "Your picture stays on this device; only 16 numbers are sent." in browser.text("promise")
     browser.listen()
@@ -128,7 +109,7 @@ def test_a_dropped_picture_is_embedded_in_the_browser(
 
 
 def test_what_it_took_is_shown(browser: Browser, service: Service, pictures: list[Path]) -> None:
-    ready(browser, service)
+    browser.ready(service)
     browser.drop("shirt.png", pictures[2].read_bytes())
     browser.wait("status", "embedded in this browser")
     size = pictures[2].stat().st_size
@@ -142,21 +123,21 @@ def test_what_it_took_is_shown(browser: Browser, service: Service, pictures: lis
 
 
 def test_the_server_embeds_where_it_is_asked_to(browser: Browser, service: Service, pictures: list[Path]) -> None:
-    ready(browser, service)
+    browser.ready(service)
     browser.choose("server")
     browser.wait("promise", "Your picture is sent to the server")
     browser.listen()
     browser.drop("shirt.png", pictures[4].read_bytes())
     browser.wait("status", "12 items, embedded on the server")
     assert float(browser.text("cosine").split(": ")[1][:8]) > 0.9999
-    assert [path for path, _ in sent(browser)] == ["/v1/embeddings", "/v1/search"]
+    assert [path for path, _ in browser.sent()] == ["/v1/embeddings", "/v1/search"]
     browser.choose("browser")
     browser.wait("status", "embedded in this browser")
     assert not browser.driver.find_element("id", "cosine").is_displayed()
 
 
 def test_a_hit_is_searched_with(browser: Browser, service: Service) -> None:
-    ready(browser, service)
+    browser.ready(service)
     first = browser.driver.find_element("css selector", "#found button:enabled")
     key = first.find_element("class name", "key").text
     first.click()
@@ -168,7 +149,7 @@ def test_a_hit_is_searched_with(browser: Browser, service: Service) -> None:
 
 
 def test_with_a_keyboard_and_a_screen_reader(browser: Browser, service: Service, pictures: list[Path]) -> None:
-    ready(browser, service)
+    browser.ready(service)
     browser.drop("shirt.png", pictures[0].read_bytes())
     browser.wait("status", "12 items")
     tree = browser.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
@@ -180,14 +161,33 @@ def test_with_a_keyboard_and_a_screen_reader(browser: Browser, service: Service,
     for role in ("button", "radio", "link", "image", "group"):
         assert all(named[role]), (role, named[role])
     assert "Choose a picture" in " ".join(named["button"])
-    assert "Embed it" in named["group"]
+    assert "Embed the picture" in named["group"]
     assert len([name for name in named["button"] if name.endswith("search with this item")]) == 12
     assert {"What the network sees of the picture", "The numbers of the vector, as bars"} <= set(named["image"])
     assert "status" in named
 
 
+def test_whoever_chose_an_item_goes_on_among_the_items(browser: Browser, service: Service) -> None:
+    browser.ready(service)
+    browser.driver.find_element("css selector", "#found button:enabled").send_keys("\n")
+    browser.wait("status", "12 items")
+    assert browser.driver.switch_to.active_element.get_attribute("id") == "found-title"
+
+
+def test_the_api_by_example(browser: Browser, service: Service) -> None:
+    browser.complaints()
+    browser.driver.get(f"{service.url}/docs")
+    browser.wait("paths", "POST /v1/embeddings")
+    assert f"curl {service.url}/v1/search --json" in browser.text("paths")
+    assert "``" not in browser.text("paths")
+    assert browser.complaints() == []
+    with browser.before_every_page("window.fetch = async () => new Response('', { status: 503 })"):
+        browser.driver.get(f"{service.url}/docs")
+        browser.wait("about", "The OpenAPI document cannot be read: refused with 503.")
+
+
 def test_nothing_is_wider_than_the_page(browser: Browser, service: Service, pictures: list[Path]) -> None:
-    ready(browser, service)
+    browser.ready(service)
     browser.choose("server")
     browser.drop("a rather long name of a picture.png", pictures[0].read_bytes())
     browser.wait("status", "12 items")
@@ -196,76 +196,3 @@ def test_nothing_is_wider_than_the_page(browser: Browser, service: Service, pict
         page = "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
         needed, given = browser.driver.execute_script(page)
         assert needed == given <= width
-
-
-# --- what goes wrong ----------------------------------------------------------------------------------------
-
-
-def test_without_webassembly_nothing_is_sent_until_the_user_says_so(
-    browser: Browser, service: Service, pictures: list[Path]
-) -> None:
-    with browser.before_every_page("delete window.WebAssembly"):
-        ready(browser, service, "Nothing is sent until you choose")
-        assert "This browser has no WebAssembly, so it cannot embed. The server can" in browser.text("notice")
-        browser.listen()
-        browser.drop("shirt.png", pictures[4].read_bytes())
-        browser.wait("notice", "no WebAssembly")
-        assert sent(browser) == []
-        browser.choose("server")
-        browser.wait("status", "12 items, embedded on the server")
-        assert browser.text("notice") == ""
-
-
-def test_a_picture_that_the_browser_cannot_read(browser: Browser, service: Service) -> None:
-    ready(browser, service)
-    browser.listen()
-    browser.drop("shirt.tif", encoded(scene(40, 40), "TIFF"))
-    browser.wait("notice", "This browser cannot read the picture.")
-    assert browser.text("status") == "Nothing was sent."
-    assert sent(browser) == []
-    browser.choose("server")
-    browser.wait("status", "12 items, embedded on the server")
-    assert "the vectors cannot be compared" in browser.text("notice")
-
-
-def test_what_the_server_refuses(browser: Browser, service: Service) -> None:
-    ready(browser, service)
-    browser.choose("server")
-    browser.drop("large.png", encoded(Image.new("L", (800, 800))))
-    browser.wait("notice", "A picture is too large: observed 800 × 800 pixels, expected at most 250,000")
-    assert browser.text("status") == ""
-
-
-def test_a_service_that_has_gone(browser: Browser, settings: Settings, pictures: list[Path]) -> None:
-    with serving(settings) as service:
-        ready(browser, service)
-    browser.drop("shirt.png", pictures[0].read_bytes())
-    browser.wait("notice", "The service does not answer. Is it still running?")
-
-
-def test_a_service_without_a_gallery(browser: Browser, bundle: Path, pictures: list[Path]) -> None:
-    with serving(Settings(encoder=bundle)) as service:
-        browser.open(service.url, until="Ready")
-        assert "No gallery" in browser.text("served")
-        browser.drop("shirt.png", pictures[0].read_bytes())
-        browser.wait("status", "Embedded in this browser. This service has no gallery to search.")
-
-
-def test_the_key_is_asked_for(browser: Browser, settings: Settings, pictures: list[Path]) -> None:
-    with serving(settings, KEY) as service:
-        browser.driver.get(service.url)
-        browser.wait("unlock", "This service asks for a key")
-        field = browser.driver.find_element("id", "key")
-        assert browser.driver.switch_to.active_element == field
-        field.send_keys("another\n")
-        browser.wait("notice", "The API key is missing or wrong")
-        field.clear()
-        field.send_keys(f"{KEY}\n")
-        browser.wait("status", "Ready")
-        assert browser.text("notice") == ""
-        browser.drop("shirt.png", pictures[0].read_bytes())
-        browser.wait("status", "12 items")
-        shown = browser.driver.execute_script("return document.querySelectorAll('#found img').length")
-        assert shown == 12
-        kept = "return [document.cookie, localStorage.length + sessionStorage.length, arguments[0].value]"
-        assert browser.driver.execute_script(kept, field) == ["", 0, ""]

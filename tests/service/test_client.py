@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -102,12 +103,9 @@ def test_the_same_awaited(service: Service, encoder: OnnxEncoder, bundle: Path, 
             assert [hit.key for hit in one] == [hit.key for hit in two]
             with pytest.raises(UsageError, match=r"refuses \(422\)"):
                 await light.search(pictures[0], k=0)
-        for nowhere in ("http://127.0.0.1:9", "http://[::1", "http://x:port", "127.0.0.1"):
-            with pytest.raises(ServiceError, match="does not answer"):
-                async with AsyncClient(nowhere) as nobody:
-                    await nobody.model()
-            with pytest.raises(ServiceError, match="does not answer"), Client(nowhere) as waiting:
-                waiting.model()
+        with pytest.raises(ServiceError, match="does not answer"):
+            async with AsyncClient("http://127.0.0.1:9") as nobody:
+                await nobody.model()
 
     asyncio.run(run())
 
@@ -142,9 +140,21 @@ def test_the_key(settings: Settings) -> None:
             client.model()
 
 
-def answering(*answers: httpx.Response) -> httpx.Client:
+def answering(*answers: httpx.Response | httpx.HTTPError) -> httpx.MockTransport:
     left = list(answers)
-    return httpx.Client(transport=httpx.MockTransport(lambda request: left.pop(0)))
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        found = left.pop(0)
+        if isinstance(found, httpx.HTTPError):
+            raise found
+        return found
+
+    return httpx.MockTransport(answer)
+
+
+def busy(wait: str, status: int = 503) -> httpx.Response:
+    error = {"error": {"code": "queue_full", "message": "full", "hint": "Wait."}}
+    return httpx.Response(status, json=error, headers={"Retry-After": wait})
 
 
 MODEL = {"data": [{"id": "tiny", "space": SPACE, "dim": 2, "input": {}}]}
@@ -157,10 +167,10 @@ MODEL = {"data": [{"id": "tiny", "space": SPACE, "dim": 2, "input": {}}]}
         ([httpx.Response(200, json=[1])], "not that of a hetsearch service"),
         ([httpx.Response(200, json={"data": []})], "not that of a hetsearch service.*IndexError"),
         ([httpx.Response(404, json={"detail": "Not Found"})], "404 without an error"),
-        (
-            [httpx.Response(503, json={"error": {"code": "busy", "message": "full"}}, headers={"Retry-After": "2"})],
-            r"refuses \(503\): full. Try again in 2 s",
-        ),
+        ([busy("0")] * 4, r"refuses \(503\): full. Try again in 0 s"),
+        ([busy("Wed, 21 Oct 2026 07:28:00 GMT")], r"refuses \(503\): full"),
+        ([httpx.ReadTimeout("timed out")], r"not answer in time: observed ReadTimeout: timed out. Give it a longer"),
+        ([httpx.ConnectError("refused")], r"does not answer: observed ConnectError: refused. Is it running\?"),
         (
             [httpx.Response(200, json=MODEL), httpx.Response(200, json={"model": "huge", "space": SPACE, "data": []})],
             "changed its encoder: observed huge of",
@@ -172,7 +182,7 @@ MODEL = {"data": [{"id": "tiny", "space": SPACE, "dim": 2, "input": {}}]}
     ],
 )
 def test_answers_that_should_not_be(answers: list[httpx.Response], match: str) -> None:
-    client = Client("http://shop.example", http=answering(*answers))
+    client = Client("http://shop.example", http=httpx.Client(transport=answering(*answers)))
     with pytest.raises(ServiceError, match=match):
         client.encode(np.zeros((9, 9), np.uint8))
 
@@ -181,3 +191,39 @@ def test_an_encoder_of_another_space(service: Service, tmp_path: Path) -> None:
     other = linear_bundle(tmp_path / "other", space=OTHER_SPACE)
     with Client(service.url, encoder=other) as client, pytest.raises(SpaceMismatch, match=f"{OTHER_SPACE}.*{SPACE}"):
         client.search(np.zeros((9, 9), np.uint8))
+
+
+def test_a_busy_service_is_asked_again_when_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    async def note(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr("time.sleep", waited.append)
+    monkeypatch.setattr("anyio.sleep", note)
+
+    def shop() -> httpx.MockTransport:
+        return answering(busy("2"), busy("3600", 429), httpx.Response(200, json=MODEL))
+
+    assert Client("http://shop.example", http=httpx.Client(transport=shop())).model().dim == 2
+    awaited = AsyncClient("http://shop.example", http=httpx.AsyncClient(transport=shop()))
+    assert asyncio.run(awaited.model()).dim == 2
+    assert waited == [0.0, 2.0, 10.0] * 2  # not an hour, whoever asks for it
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "http://[::", "ftp://shop.example", ""])
+def test_no_address(url: str) -> None:
+    with pytest.raises(UsageError, match=r"this is no address of a service: observed .*expected something like http:"):
+        Client(url)
+
+
+def test_what_cannot_be_sent_is_named_before_anything_is(bundle: Path) -> None:
+    model = {"data": [{"id": "tiny", "space": SPACE, "dim": 16, "input": {}}]}
+    blank = np.zeros((9, 9), np.uint8)
+    client = Client("http://shop.example", http=httpx.Client(transport=answering(httpx.Response(200, json=model))))
+    with pytest.raises(ImageError, match=r"picture '1': an array is not an image: observed float64 \(9, 9\)"):
+        client.encode([blank, np.full((9, 9), np.nan)])
+    with pytest.raises(DataError, match="pictures and keys do not match: observed 2 and 1 keys"):
+        client.encode([blank, blank], keys=["a"])
+    with pytest.raises(UsageError, match="nothing to embed in this: observed BytesIO"):
+        client.search(io.BytesIO(b""))  # type: ignore[arg-type]

@@ -8,6 +8,12 @@ function element(name, text, children = []) {
   return made;
 }
 
+/** A docstring's text, in which what stands between two pairs of backticks is code. */
+function prose(text) {
+  const parts = text.split("``").map((part, place) => (place % 2 ? element("code", part) : part));
+  return element("p", "", parts);
+}
+
 function curl(method, path, operation) {
   const line = `curl ${location.origin}${path}`;
   const json = operation.requestBody?.content["application/json"];
@@ -21,7 +27,7 @@ function section(method, path, operation) {
   const list = refusals.map(([status, answer]) => element("li", `${status}: ${answer.description}`));
   return element("section", "", [
     element("h2", `${method.toUpperCase()} ${path}`),
-    element("p", operation.description),
+    prose(operation.description),
     ...curl(method, path, operation).map((line) => element("pre", line)),
     element("details", "", [element("summary", "Refusals"), element("ul", "", list)]),
   ]);
@@ -29,6 +35,7 @@ function section(method, path, operation) {
 
 async function show() {
   const answer = await fetch("/openapi.json");
+  if (!answer.ok) throw new Error(`refused with ${answer.status}`);
   const document_ = await answer.json();
   document.getElementById("about").textContent = document_.info.description;
   for (const [path, operations] of Object.entries(document_.paths)) {
@@ -38,4 +45,6 @@ async function show() {
   }
 }
 
-show();
+show().catch((error) => {
+  document.getElementById("about").textContent = `The OpenAPI document cannot be read: ${error.message}.`;
+});

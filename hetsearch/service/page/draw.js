@@ -40,6 +40,10 @@ export function duration(ms) {
   return ms < 1000 ? `${round(ms)}${APART}ms` : `${round(ms / 1000)}${APART}s`;
 }
 
+export function sides(width, height) {
+  return `${width}${APART}×${APART}${height}`;
+}
+
 function round(value) {
   return value < 100 ? value.toFixed(1) : value.toFixed(0);
 }

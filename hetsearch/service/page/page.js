@@ -2,17 +2,24 @@
 
 import { bytes, duration } from "/page/draw.js";
 import { loadNetwork, whyNot } from "/page/network.js";
-import { PictureError, preprocess } from "/page/preprocess.js";
+import { changesPixels, PictureError, preprocess } from "/page/preprocess.js";
 import { Refused, Service } from "/page/service.js";
 import { showHits, showSearch, showServed, showSteps, SMALL, words } from "/page/view.js";
 
 const HITS = 12;
 const FIRST = 12; // items of the gallery that are shown before anybody asks
-const LACK = whyNot(); // what this browser lacks, if it does
 
 const service = new Service();
-// Which network answers, how it runs here, how many items there are, what is asked, and how often it was asked.
-const state = { model: null, network: null, items: null, picture: null, turn: 0, starting: null };
+// Which network answers, how it runs here or why it does not, how many items there are, what is asked, how often it was.
+const state = {
+  model: null,
+  network: null,
+  lack: whyNot() ?? (changesPixels() ? "This browser changes the pixels that a page reads" : null),
+  items: null,
+  picture: null,
+  turn: 0,
+  starting: null,
+};
 const at = (id) => document.getElementById(id);
 
 function say(text) {
@@ -31,10 +38,11 @@ function where() {
 
 function promise() {
   const numbers = state.model ? `${state.model.dim} numbers` : "a few numbers";
+  const compared = state.lack === null ? ", and both vectors are compared" : "";
   at("promise").textContent =
     where() === "browser"
       ? `Your picture stays on this device; only ${numbers} are sent.`
-      : "Your picture is sent to the server, and both vectors are compared.";
+      : `Your picture is sent to the server${compared}.`;
 }
 
 /** Begin, or wait for what has begun. */
@@ -54,12 +62,13 @@ async function begin() {
   at("unlock").hidden = true;
   at("key").value = "";
   showServed(health, state.model);
-  promise();
-  if (LACK === null) {
+  if (state.lack === null) {
     say("Loading the network …");
     await load();
-    say("Ready.");
-  } else {
+  }
+  promise();
+  if (state.lack === null) say("Ready.");
+  else {
     document.querySelector("input[value=browser]").disabled = true;
     lacking();
   }
@@ -68,14 +77,19 @@ async function begin() {
 }
 
 function lacking() {
-  warn(`${LACK}, so it cannot embed. The server can: choose “on the server”, which sends the picture.`);
+  warn(`${state.lack}, so it cannot embed. The server can: choose “on the server”, which sends the picture.`);
   say("Nothing is sent until you choose.");
 }
 
 async function load() {
   const begin = performance.now();
   const file = await service.file(state.model.onnx);
-  state.network = await loadNetwork(state.model, new Uint8Array(await file.arrayBuffer()));
+  try {
+    state.network = await loadNetwork(state.model, new Uint8Array(await file.arrayBuffer()));
+  } catch (error) {
+    state.lack = `This browser does not run the network (${error.message})`;
+    return;
+  }
   const { version, size, kept } = state.network;
   const took = duration(performance.now() - begin);
   const source = kept ? ", kept by this browser from before" : "";
@@ -105,13 +119,21 @@ function randomUnit(dim) {
 }
 
 /** Search with a file, or with the picture of an item. */
-async function ask(file, name) {
+function ask(file, name) {
   state.picture = { file, name };
   const picture = at("picture");
-  picture.hidden = true; // until it is known that the browser can show it
+  URL.revokeObjectURL(picture.src); // of one that was still loading
   picture.src = URL.createObjectURL(file);
   picture.alt = `Your picture, ${name}`;
-  await attempt(run);
+  return attempt(run);
+}
+
+/** The picture has loaded, or is of a kind that the browser cannot show. */
+function shown({ type, target }) {
+  URL.revokeObjectURL(target.src);
+  target.hidden = type === "error";
+  target.classList.toggle("small", target.naturalWidth < SMALL);
+  at("drop").classList.toggle("full", type === "load");
 }
 
 const again = (blob, hit) => {
@@ -121,7 +143,7 @@ const again = (blob, hit) => {
 
 /** Embed the present picture where it is wanted, and search with its vector. */
 async function run() {
-  if (state.model === null) return start();
+  if (state.model === null || (state.network === null && state.lack === null)) return start();
   const turn = ++state.turn; // who asks again while an answer is under way sees the later one only
   const { file, name } = state.picture;
   warn();
@@ -151,7 +173,7 @@ function place(theirs) {
 function nothing() {
   at("steps").hidden = at("found").hidden = true;
   at("answer").removeAttribute("aria-busy");
-  if (LACK !== null) lacking();
+  if (state.lack !== null) lacking();
   else say("Nothing was sent.");
 }
 
@@ -209,12 +231,7 @@ function listen() {
       event.target.value = ""; // so that the same file can be chosen again
     });
   }
-  at("picture").addEventListener("load", ({ target }) => {
-    URL.revokeObjectURL(target.src);
-    target.hidden = false;
-    target.classList.toggle("small", target.naturalWidth < SMALL);
-    at("drop").classList.add("full");
-  });
+  for (const kind of ["load", "error"]) at("picture").addEventListener(kind, shown);
   document.addEventListener("paste", (event) => take(event.clipboardData.files));
   document.addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -226,7 +243,9 @@ function listen() {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     document.body.classList.remove("over");
-    take(event.dataTransfer.files);
+    const { files } = event.dataTransfer;
+    if (files.length) take(files);
+    else warn("That brought no file. Copy the picture and paste it here, or save it first.");
   });
   at("where").addEventListener("change", () => {
     promise();

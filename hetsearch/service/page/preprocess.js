@@ -17,6 +17,16 @@ const FILTERS = {
 /** A picture that this browser cannot read, or that is too large. */
 export class PictureError extends Error {}
 
+/** Whether this browser gives back other pixels than it was given, so that nobody is recognised by them. */
+export function changesPixels() {
+  const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const given = new ImageData(32, 32);
+  given.data.forEach((_, place) => (given.data[place] = place % 4 === 3 ? 255 : (place * 37) % 256));
+  context.putImageData(given, 0, 0);
+  const { data } = context.getImageData(0, 0, 32, 32);
+  return data.some((value, place) => Math.abs(value - given.data[place]) > 2); // a bit or two change nothing
+}
+
 /**
  * Decode a picture and bring it into the form that an encoder takes.
  *
@@ -77,6 +87,10 @@ async function decode(file) {
   canvas.width = width;
   canvas.height = Math.min(STRIP, height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
+  if (!holds(context, width)) {
+    bitmap.close();
+    throw new PictureError(`This browser cannot read a picture of ${width} × ${height} pixels.`);
+  }
   context.imageSmoothingEnabled = false;
   const [a, b, c, d, e, f] = turning(orientation, width, height);
   const rows = (top, count) => {
@@ -87,6 +101,16 @@ async function decode(file) {
     return context.getImageData(0, 0, width, count).data;
   };
   return { width, height, rows, close: () => bitmap.close() };
+}
+
+/** Whether a canvas is as wide as it was made: beyond a width of its own a browser draws nothing, or throws. */
+function holds(context, width) {
+  try {
+    context.fillRect(width - 1, 0, 1, 1);
+    return context.getImageData(width - 1, 0, 1, 1).data[3] === 255;
+  } catch {
+    return false;
+  }
 }
 
 /** RGBA on the background, as planes of grey or of red, green and blue. */

@@ -30,7 +30,7 @@ export class Service {
 
   /** A file of the service: the network, or the picture of an item. */
   async file(path) {
-    return (await this.#ask(path, {})).blob();
+    return (await this.#ask(path, {})).blob().catch(gone);
   }
 
   /** The vector of a picture, made on the server. */
@@ -52,20 +52,15 @@ export class Service {
   async #json(path, given = null) {
     const begin = performance.now();
     const answer = await this.#ask(path, given === null ? {} : { method: "POST", ...given });
-    const text = await answer.text();
+    const text = await answer.text().catch(gone);
     const ms = performance.now() - begin;
     const sent = given === null ? 0 : new Blob([given.body]).size;
-    return { body: JSON.parse(text), sent, received: new Blob([text]).size, ms, server: steps(answer) };
+    return { body: parsed(text), sent, received: new Blob([text]).size, ms, server: steps(answer) };
   }
 
   async #ask(path, given) {
     const headers = { ...given.headers, ...(this.#key === null ? {} : { Authorization: `Bearer ${this.#key}` }) };
-    let answer;
-    try {
-      answer = await fetch(path, { ...given, headers });
-    } catch {
-      throw new Refused(0, "no_answer", "The service does not answer", "Is it still running?");
-    }
+    const answer = await fetch(path, { ...given, headers }).catch(gone);
     if (!answer.ok) throw await refused(answer);
     return answer;
   }
@@ -84,8 +79,21 @@ function steps(answer) {
   return [...told.matchAll(/dur=([\d.]+)/g)].reduce((sum, [, ms]) => sum + Number(ms), 0);
 }
 
+function gone() {
+  throw new Refused(0, "no_answer", "The service does not answer", "Is it still running?");
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Refused(0, "strange", "Something else than the service has answered", "Is there a proxy before it?");
+  }
+}
+
 async function refused(answer) {
-  const { error } = await answer.json().catch(() => ({ error: {} })); // a proxy's refusal is no JSON
+  const document_ = await answer.json().catch(() => null); // a proxy's refusal is no JSON
+  const error = document_?.error ?? {};
   return new Refused(answer.status, error.code, sentence(error.message ?? `Refused with ${answer.status}`), error.hint);
 }
 

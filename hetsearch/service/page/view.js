@@ -1,6 +1,6 @@
 // What is shown of the service's answers.
 
-import { bytes, drawPixels, drawVector, duration } from "/page/draw.js";
+import { bytes, drawPixels, drawVector, duration, sides } from "/page/draw.js";
 
 export const SMALL = 96; // pixels; enlarged as they are, not blurred
 
@@ -19,39 +19,59 @@ export function showServed(health, model) {
 export async function showHits(hits, { title, scored }, service, choose) {
   const found = document.getElementById("found");
   found.hidden = false;
-  found.querySelector("h2").textContent = title;
+  const heading = found.querySelector("h2");
+  heading.textContent = title;
   const list = found.querySelector("ol");
   const cards = hits.map((hit) => card(hit, scored));
+  const held = list.contains(document.activeElement); // whoever chose an item goes on from here, not from the top
   list.replaceChildren(...cards);
+  if (held) heading.focus({ preventScroll: true });
   const sizes = await Promise.all(hits.map((hit, place) => picture(cards[place], hit, service, choose)));
   return { count: sizes.filter((size) => size > 0).length, size: sizes.reduce((sum, size) => sum + size, 0) };
 }
 
 function card(hit, scored) {
   const button = make("button", { type: "button", disabled: true });
-  const label = hit.item.label ?? hit.key;
-  const score = hit.score.toFixed(4);
-  button.setAttribute("aria-label", `${label}${scored ? `, score ${score}` : ""}, ${hit.key}: search with this item`);
-  const parts = { image: "", label, ...(scored ? { score } : {}), key: hit.key };
+  const [label, score] = [nameOf(hit), hit.score.toFixed(4)];
+  const named = label !== hit.key; // then the key tells more
+  button.ariaLabel = [label, ...(scored ? [`score ${score}`] : []), ...(named ? [hit.key] : [])].join(", ");
+  const parts = {
+    ...(hit.image === null ? {} : { image: "" }),
+    label,
+    ...(scored ? { score } : {}),
+    ...(named ? { key: hit.key } : {}),
+  };
+  button.title = hit.key; // a long one is cut off
   button.append(...Object.entries(parts).map(([className, textContent]) => make("span", { className, textContent })));
   const item = make("li");
   item.append(button);
   return item;
 }
 
+/** What people call an item. */
+function nameOf(hit) {
+  return String(hit.item.label || hit.key);
+}
+
 /** The picture of a hit into its card; the bytes of it, 0 where there is none to show. */
 async function picture(item, hit, service, choose) {
   if (hit.image === null) return 0;
+  const place = item.querySelector(".image");
   const blob = await service.file(hit.image).catch(() => null); // an item without its picture is still an item
-  if (blob === null) return 0;
+  if (blob === null) {
+    place.textContent = "no picture";
+    return 0;
+  }
   const image = make("img", { alt: "", src: URL.createObjectURL(blob) });
-  image.addEventListener("load", () => {
+  const loaded = () => {
     URL.revokeObjectURL(image.src);
     image.classList.toggle("small", image.naturalWidth < SMALL);
-  });
-  item.querySelector(".image").append(image);
+  };
+  for (const kind of ["load", "error"]) image.addEventListener(kind, loaded);
+  place.append(image);
   const button = item.querySelector("button");
   button.disabled = false;
+  button.ariaLabel += ": search with this item";
   button.addEventListener("click", () => choose(blob, hit));
   return blob.size;
 }
@@ -63,8 +83,8 @@ export function showSteps({ input, dim }, file, mine, theirs) {
   const [prepare, embed] = ["prepare", "embed"].map((id) => document.getElementById(id));
   prepare.hidden = mine === null;
   if (mine !== null) {
-    const from = `${bytes(file.size)}, ${mine.width} × ${mine.height} pixels,`;
-    fill(prepare, mine.prepareMs, `${from} became ${input.size} × ${input.size}: ${bytes(mine.pixels.length)}.`);
+    const from = `${bytes(file.size)}, ${sides(mine.width, mine.height)} pixels,`;
+    fill(prepare, mine.prepareMs, `${from} became ${sides(input.size, input.size)}: ${bytes(mine.pixels.length)}.`);
     drawPixels(prepare.querySelector("canvas"), mine.pixels, input);
   }
   if (theirs === null) fill(embed, mine.embedMs, `${dim} numbers, made in this browser. Nothing was sent.`);
@@ -95,8 +115,7 @@ function cosine(one, other) {
 export function words(hits, place) {
   if (!hits.length) return "No items were found.";
   const [best] = hits;
-  const name = best.item.label ?? best.key;
-  return `${hits.length} items, embedded ${place}. The nearest: ${name}, score ${best.score.toFixed(4)}.`;
+  return `${hits.length} items, embedded ${place}. The nearest: ${nameOf(best)}, score ${best.score.toFixed(4)}.`;
 }
 
 /** What the search took, and what it and the picture sent. */
