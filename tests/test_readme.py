@@ -93,6 +93,24 @@ def test_the_speeds_are_the_measured_ones() -> None:
     assert "`pip install .` takes {:.0f} MB, `pip install '.[serve]'` {:.0f} MB".format(*sizes) in told
 
 
+def test_the_gallery_s_figures_are_the_measured_ones() -> None:
+    rows = {
+        (row["name"], row["data"]): row["metrics"]
+        for name in ("embed", "memory", "index")
+        for row in json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    }
+    told = " ".join(README.split())
+    data = "4000 PNG files of fashion-mnist:test"
+    bare, ours, peer = (rows[name, data] for name in ("bare loop", "hetsearch index build", "clip-retrieval 2.45.0"))
+    assert f"A job embeds {ours['images_per_second']:.1f} images a second" in told
+    assert f"{ours['of_bare']:.1%} of the bare network" in told
+    assert f"tensors in memory ({bare['images_per_second']:.1f})" in told
+    assert f"the same network {peer['images_per_second']:.1f}" in told
+    few, many = rows["Flat", "10000 keys"], rows["Flat", "1000000 keys"]
+    grown = (many["embed"] + many["worker"]) / (few["embed"] + few["worker"]) - 1
+    assert f"grows by {grown:.1%}, to {many['embed'] / 1e6:.0f} MB and {many['worker'] / 1e6:.0f} MB" in told
+
+
 def test_every_file_that_is_named_is_there() -> None:
     linked = re.findall(r"\]\(([^)#:]+)\)", README)
     named = re.findall(r"(?<![\w/])(?:bash )?((?:scripts|configs|results|zoo|hetsearch)/[\w./-]*\w)", README)

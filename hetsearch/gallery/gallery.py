@@ -21,7 +21,7 @@ from hetsearch.space import Embeddings, Vectors, check_vectors, require_space
 
 DECIMALS = 9  # scores equal to so many are a tie
 TIE_MARGIN = 1e-6  # float32 scores may be wrong by so much
-TIE_SLACK = 4  # hits asked for beyond k, so that ties at the end are cut by key; each costs the index time
+TIE_SLACK = 2  # hits asked for beyond k, so that ties at the end are cut by key; each costs the index time
 MOST_SLACK = 1024
 FULLY_READ = 10**9  # bytes of an index whose checksum is compared when it is opened
 
