@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Security
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
@@ -18,7 +19,8 @@ from hetsearch.service.middleware import Guard, Observe
 from hetsearch.service.routes import embeddings, health, inference, page, search
 from hetsearch.service.settings import Settings
 
-ROUTERS = (embeddings.router, search.router, inference.router, health.router, page.router)
+KEYED = (embeddings.router, search.router, inference.router)
+ROUTERS = (*KEYED, health.router, page.router)
 DESCRIPTION = (
     "Pictures to vectors of one space, and vectors to the nearest items of a gallery in that space. Every answer names "
     "its space, and a vector of another one is refused. Every error is {\"error\": {code, message, hint}}."
@@ -66,6 +68,8 @@ def create_app(settings: Settings, api_key: str | None = None) -> FastAPI:
         },
     )
     app.state.engine = engine
+    # The middleware asks for the key; this only tells readers of the document that they need one.
+    keyed = [] if api_key is None else [Security(HTTPBearer(auto_error=False, description="The key of the service."))]
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, dependencies=keyed if router in KEYED else None)
     return app

@@ -123,6 +123,9 @@ def test_with_a_key_only_probes_and_the_page_are_open(settings: Settings) -> Non
         other = {"Authorization": f"bearer  {KEY}"}  # the name of a scheme has no case
         assert service.http.get("/v1/models", headers=other).status_code == 200
         right = {"Authorization": f"Bearer {KEY}"}
+        document = service.http.get("/openapi.json").json()
+        assert document["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+        assert document["paths"]["/v1/search"]["post"]["security"] == [{"HTTPBearer": []}]
         assert service.http.get("/v1/models", headers=right).status_code == 200
         assert problem(service.http.post("/v1/search", json={}, headers=right)) == (422, "invalid_request")
 
