@@ -108,6 +108,10 @@ def test_the_gallery_s_figures_are_the_measured_ones() -> None:
     assert f"the same network {peer['images_per_second']:.1f}" in told
     few, many = rows["Flat", "10000 keys"], rows["Flat", "1000000 keys"]
     grown = (many["embed"] + many["worker"]) / (few["embed"] + few["worker"]) - 1
+    for name in ("Flat", "SQ8", "IVF2048,SQ8@nprobe=64", "HNSW32@efSearch=128"):
+        row = rows[name, "fashion-mnist with noise, 1,000,000"]
+        one = f"{row['p50_ms@1']:.3f} / {row['bare_p50_ms@1']:.3f}"
+        assert f"| `{name}` | {one} | {row['p50_ms@64']:.2f} / {row['bare_p50_ms@64']:.2f} |" in README
     assert f"grows by {grown:.1%}, to {many['embed'] / 1e6:.0f} MB and {many['worker'] / 1e6:.0f} MB" in told
 
 
