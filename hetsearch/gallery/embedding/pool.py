@@ -168,4 +168,3 @@ def _unexplained(images: ImageSet, stretches: list[range]) -> HetsearchError:
         hint="What was embedded before is kept, and the same command goes on from there. Fewer '--workers' need less "
         "memory; 0 reads the images in the job's own process.",
     )
-
