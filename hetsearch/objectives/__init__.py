@@ -94,7 +94,7 @@ def check_objectives(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Weigh
     """Validate the objectives of a configuration; a weight of 0 leaves the objective out.
 
     Raises:
-        ConfigError: an unknown objective or key, or no objective with a weight.
+        ConfigError: an unknown objective or key, no objective with a weight, or none that the network learns from.
     """
     checked = {}
     for name, terms in config.items():
@@ -108,6 +108,12 @@ def check_objectives(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Weigh
             "a training needs at least one objective",
             observed="only weights of 0" if config else "none",
             hint=f"Known: {', '.join(OBJECTIVES)}.",
+        )
+    if not any(value.trains_network() for value in checked.values()):
+        raise ConfigError(
+            "the network learns from none of the objectives",
+            observed=f"only a detached {', '.join(checked)}",
+            hint="Set objectives.classification.detached to false, or add an objective.",
         )
     return checked
 

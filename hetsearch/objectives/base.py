@@ -95,3 +95,7 @@ class Weighted(Config):
     def extra_needs(self) -> frozenset[str]:
         """What these settings need beyond the objective's own needs."""
         return frozenset()
+
+    def trains_network(self) -> bool:
+        """Whether the network learns from the objective, and not the objective's own parameters alone."""
+        return True

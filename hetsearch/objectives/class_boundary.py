@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from hetsearch.errors import ConfigError
 from hetsearch.objectives.base import CLASSIFIER, LABELS, MEMORY, Batch, Context, Memory, Weighted
 
 
@@ -31,6 +32,9 @@ class ClassBoundary(nn.Module):
     class's row of the frozen ``W`` rather than the mean of its embeddings, a quantile replaces the minimum, and the
     alignment loss is gone, because the classifier that it would align is ``W`` itself. Classes without a row in ``W``,
     or without an embedding, are left out of the term.
+
+    Raises:
+        ConfigError: no class of the training set has both.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({LABELS, CLASSIFIER, MEMORY})
@@ -43,9 +47,16 @@ class ClassBoundary(nn.Module):
         assert context.classifier is not None  # CLASSIFIER and MEMORY are among the needs
         assert context.memory is not None
         boundary, seen = class_boundaries(context.memory, context.classifier, config.quantile)
+        bounded = seen & context.classifier.any(dim=1)
+        if not bounded.any():
+            raise ConfigError(
+                "no class of the training set has a boundary for the objective 'class_boundary'",
+                expected="a class with a row in the space's classifier and an embedding",
+                hint="Leave the objective out.",
+            )
         self.register_buffer("classifier", context.classifier.clone(), persistent=False)
         self.register_buffer("boundary", boundary, persistent=False)
-        self.register_buffer("bounded", seen & context.classifier.any(dim=1), persistent=False)
+        self.register_buffer("bounded", bounded, persistent=False)
 
     def forward(self, batch: Batch) -> Tensor:
         """Mean over the images whose class has a boundary; 0 where none has."""

@@ -15,9 +15,13 @@ from hetsearch.objectives.base import LABELS, Batch, Context, Weighted
 class ClassificationConfig(Weighted):
     """Cross-entropy on an own normalised classifier."""
 
-    scale: Annotated[float, Field(gt=0)] = 16.0
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 16.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     detached: bool = False  # the rows learn from the embeddings, which take no notice: other objectives make them
+
+    def trains_network(self) -> bool:
+        """Not where the embeddings take no notice."""
+        return not self.detached
 
 
 class Classification(nn.Module):

@@ -15,10 +15,10 @@ from hetsearch.objectives.base import LABELS, POSITIVES, Batch, Context, Weighte
 class MultiSimilarityConfig(Weighted):
     """Multi-Similarity loss; the defaults are the library's."""
 
-    alpha: Annotated[float, Field(gt=0)] = 2.0
-    beta: Annotated[float, Field(gt=0)] = 50.0
-    base: float = 0.5  # λ of the paper, a cosine
-    epsilon: Annotated[float, Field(ge=0)] = 0.1  # the miner's margin, a cosine
+    alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
+    beta: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 50.0
+    base: Annotated[float, Field(allow_inf_nan=False)] = 0.5  # λ of the paper, a cosine
+    epsilon: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1  # the miner's margin, a cosine
 
 
 class MultiSimilarity(nn.Module):

@@ -64,7 +64,7 @@ class Joining:
         _check_dim(recipe, self.reference)
         check_needs(recipe, self.train, self.reference)
         _check_validation(recipe, self.validation, self.reference)
-        _check_prototypes(recipe, self.train)
+        _check_prototypes(recipe, self.train, self.reference)
 
     @cached_property
     def targets(self) -> Tensor | None:
@@ -109,7 +109,7 @@ def _check_dim(recipe: Recipe, reference: Reference) -> None:
         raise ConfigError("'encoder.dim' is not the space's", observed=recipe.encoder.dim, expected=reference.space.dim)
 
 
-def _check_prototypes(recipe: Recipe, train: LoadedImages) -> None:
+def _check_prototypes(recipe: Recipe, train: LoadedImages, reference: Reference) -> None:
     if recipe.align != "prototypes":
         return
     if train.labels is None:
@@ -121,6 +121,8 @@ def _check_prototypes(recipe: Recipe, train: LoadedImages) -> None:
             expected=f"at most {MOST}",
             hint="Use 'align: procrustes' or 'align: ridge', or leave it out.",
         )
+    if reference.embeddings is not None:
+        reference.embed(train, recipe.input)  # looks the keys up, and refuses vectors of none of these images
 
 
 def _check_validation(recipe: Recipe, validation: LoadedImages, reference: Reference) -> None:

@@ -17,7 +17,11 @@ WAYS_OUT = {
         "Put the images into class sub-folders, add a column 'label' to the manifest, or train with objectives that "
         "need none (soft_labels, cosine_regression, contextual …).",
     ),
-    CLASSIFIER: ("a space with a classifier", "Train with --space, or leave the objective out."),
+    CLASSIFIER: (
+        "a space with a classifier",
+        "Leave the objective out, or train into a space whose gallery encoder learnt with the objective "
+        "'classification'.",
+    ),
     TARGETS: (
         "the gallery encoder's embeddings",
         "Give --gallery-encoder BUNDLE or --gallery-vectors GALLERY, or leave the objective out.",
@@ -42,7 +46,8 @@ def check_needs(recipe: Recipe, train: LoadedImages, reference: Reference | None
         if need in (LABELS, POSITIVES) and train.labels is None:
             raise _lacks(objective, LABELS, observed=f"'{train.images.name}' has none")
         if need == CLASSIFIER and (reference is None or reference.space.classifier is None):
-            raise _lacks(objective, CLASSIFIER)
+            observed = None if reference is None else f"{reference.space.id} has none"
+            raise _lacks(objective, CLASSIFIER, observed=observed)
         if need in (TARGETS, MEMORY) and (reference is None or not reference.knows_embeddings):
             raise _lacks(objective, TARGETS)
     if KNOWN_CLASSES in needs and reference is not None:

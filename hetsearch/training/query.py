@@ -88,9 +88,12 @@ def heterogeneous(validation: LoadedImages, reference: Reference) -> Evaluate:
     """What is measured on the validation split while a network learns to join a space.
 
     M(q, g) as ``p@1`` and ``map``, with M(q, q) beside it and the mean ``cosine`` between the two encoders' vectors of
-    the same image; M(q, q) alone without the gallery's vectors, and ``cosine`` alone without labels.
+    the same image; M(q, q) alone without the gallery's vectors, and ``cosine`` alone where no image has a label or no
+    query anything to find.
     """
     sides = None if validation.images.labels is None else Sides.of(validation.images)
+    if sides is not None and not sides.any_positive():
+        sides = None  # a mean over no query would be NaN
     known: list[Vectors | None] = []  # embedded at the first call, when all else has been found right
 
     def evaluate(network: EncoderNetwork) -> dict[str, float]:

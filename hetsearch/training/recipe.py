@@ -55,10 +55,10 @@ class OptimizerConfig(Config):
     """SGD with Nesterov momentum, or AdamW."""
 
     name: Literal["sgd", "adamw"] = "adamw"
-    lr: Annotated[float, Field(gt=0)] = 2e-3  # peak
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05  # of matrices and kernels; never of biases and norms
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2e-3  # peak
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.05  # of kernels; never of biases and norms
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # SGD's
-    clip: Annotated[float, Field(gt=0)] | None = None  # largest norm of the gradient
+    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None  # largest norm of the gradient
 
 
 class ScheduleConfig(Config):

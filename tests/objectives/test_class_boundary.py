@@ -3,6 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from hetsearch.errors import ConfigError
 from hetsearch.objectives.base import Batch, Context, Memory
 from hetsearch.objectives.class_boundary import ClassBoundary, ClassBoundaryConfig, class_boundaries
 from tests.objectives.made import learn
@@ -57,6 +58,18 @@ def test_equals_plain_loops() -> None:
     assert value.item() == pytest.approx(sum(values) / len(values), rel=1e-5)
 
 
+NOTHING = Memory(torch.zeros(0, DIM), torch.zeros(0, dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    ("memory", "classifier"),
+    [(NOTHING, W), (MEMORY, torch.zeros(3, DIM)), (MEMORY, torch.cat([torch.zeros(2, DIM), W[2:]]))],
+)
+def test_no_class_with_a_boundary_is_refused(memory: Memory, classifier: torch.Tensor) -> None:
+    with pytest.raises(ConfigError, match="no class of the training set has a boundary"):
+        boundary_of(memory, classifier)
+
+
 def test_classes_without_embeddings_are_named() -> None:
     memory, classifier, _ = random_case()
     _, seen = class_boundaries(memory, classifier, 0.1)
@@ -72,12 +85,6 @@ def test_a_batch_of_classes_without_boundary_is_zero_with_a_gradient(label: int)
     assert value.item() == 0
     assert raw.grad is not None
     assert not raw.grad.any()
-
-
-def test_no_embedding_at_all_is_zero() -> None:
-    _, classifier, batch = random_case()
-    memory = Memory(torch.zeros(0, 6), torch.zeros(0, dtype=torch.long))
-    assert boundary_of(memory, classifier)(batch).item() == 0
 
 
 def test_one_wrong_image_does_not_silence_its_class_by_default() -> None:

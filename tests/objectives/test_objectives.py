@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from hetsearch.errors import ConfigError
 from hetsearch.objectives import OBJECTIVES, Batch, Classification, Context, Memory, ObjectiveSum, needs_of
+from hetsearch.objectives.classification import ClassificationConfig
 
 CLASSES, DIM = 3, 4
 
@@ -68,14 +69,12 @@ def test_classification_by_hand() -> None:
 def test_a_detached_classifier_learns_and_leaves_the_embeddings_to_the_others() -> None:
     gradients = []
     for detached in (False, True):
-        terms = ObjectiveSum({"classification": {"detached": detached}}, context())
-        head = terms.terms["classification"]
-        assert isinstance(head, Classification)
+        head = Classification(ClassificationConfig(detached=detached), context())
         with torch.no_grad():
             head.weight.copy_(W)
         given = batch()
         given.embeddings.requires_grad_()
-        terms(given)["loss"].backward()
+        head(given).backward()
         gradients.append((head.weight.grad, given.embeddings.grad))
     (rows, moved), (same, unmoved) = gradients
     assert rows is not None
@@ -155,6 +154,9 @@ def test_gradient_descent_on_one_batch_lowers_every_objective(name: str) -> None
         ({"classification": {"scale": -1}}, "greater than 0"),
         ({"classification": {"weight": -1}}, "greater than or equal to 0"),
         ({"classification": {"weight": float("nan")}}, "finite"),
+        ({"classification": {"scale": float("inf")}}, "finite"),
+        ({"multi_similarity": {"base": float("nan")}}, "finite"),
+        ({"classification": {"detached": True}}, "learns from none of the objectives.*a detached classification"),
         ({}, "at least one objective"),
         ({"classification": {"weight": 0}}, "at least one objective"),
         ({"classification": {"weight": 0}, "multi_similarity": {"weight": 0}}, "only weights of 0"),

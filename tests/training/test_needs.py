@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from hetsearch.errors import ConfigError
-from hetsearch.space import Embeddings
+from hetsearch.space import Embeddings, EmbeddingSpace
 from hetsearch.training.images import load_splits
 from hetsearch.training.needs import check_needs
 from hetsearch.training.recipe import Recipe
@@ -92,3 +93,9 @@ def test_a_class_that_the_classifier_lacks(
         check(recipe_for(data=data, objectives={"frozen_classifier": {}}), reference)
     for missing in ("pseudo", "drop"):
         check(recipe_for(data=data, objectives={"frozen_classifier": {"missing": missing}}), reference)
+
+
+def test_a_space_without_a_classifier_is_named(recipe_for: MakeRecipe, space: Path) -> None:
+    bare = replace(EmbeddingSpace.load(space), classifier=None, classes=())
+    with pytest.raises(ConfigError, match=rf"'soft_labels' needs a space with a classifier.*{bare.id} has none"):
+        check(recipe_for(objectives={"soft_labels": {}}), Reference(bare))

@@ -198,3 +198,29 @@ def test_prototypes_need_few_classes_with_labels(
     with pytest.raises(ConfigError, match=r"keeps a mean of every class.*expected at most 3"):
         train_query(recipe, space, tmp_path / "q")
     assert not (tmp_path / "q").exists()
+
+
+def test_labels_without_an_answer_leave_the_cosine_alone(
+    tmp_path: Path, recipe_for: MakeRecipe, space: Path, fashion_folder: Path, fashion_train_folder: Path
+) -> None:
+    for label in range(3):
+        (tmp_path / "single" / f"class-{label}").mkdir(parents=True)
+        shutil.copy(fashion_folder / f"class-{label}" / "000.png", tmp_path / "single" / f"class-{label}")
+    data = {"train": str(fashion_train_folder), "validation": str(tmp_path / "single")}
+    recipe = recipe_for(
+        data=data, objectives={"cosine_regression": {}}, schedule={"epochs": 1}, select_by="cosine"
+    )
+    assert set(train_query(recipe, space, tmp_path / "q").best) == {"cosine", "epoch"}
+
+
+def test_vectors_of_no_training_image_are_told_before_the_training(
+    tmp_path: Path, recipe_for: MakeRecipe, space: Path, fashion_folder: Path
+) -> None:
+    # The objective needs no embeddings of the training images; the class means after the training do.
+    build_gallery(
+        load_encoder(space / "gallery-encoder"), open_source(str(fashion_folder)), tmp_path / "g", progress=False
+    )
+    recipe = recipe_for(objectives={"frozen_classifier": {}}, align="prototypes")
+    with pytest.raises(ConfigError, match="knows none of the images"):
+        train_query(recipe, space, tmp_path / "q", gallery_vectors=tmp_path / "g")
+    assert not (tmp_path / "q").exists()

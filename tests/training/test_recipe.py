@@ -49,6 +49,7 @@ def test_the_released_encoders_were_trained_by_these_recipes(name: str) -> None:
         ({"encoder": {"dims": 64}}, r"unknown key 'encoder\.dims' in it\. Did you mean 'dim'\?"),
         ({"augmentation": {"flip": 1.5}}, "less than or equal to 1"),
         ({"optimizer": {"lr": 0}}, "greater than 0"),
+        ({"optimizer": {"lr": float("inf")}}, "finite"),
         ({"optimizer": {"name": "adam"}}, "'sgd' or 'adamw'"),
         ({"schedule": {"epochs": 0}}, "greater than or equal to 1"),
         ({"select_by": "r@10"}, "'map', 'p@1' or 'cosine'"),
