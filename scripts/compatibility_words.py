@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from compatibility_methods import ANCHOR, BASELINE, COMMAND, CONTROL, PARAGON, PIXELS, SEEDS
+from compatibility_methods import ANCHOR, BASELINE, COMMAND, CONTROL, LARGER, PARAGON, PIXELS, SEEDS
 from tables import Table, judge, markdown, over_seeds
 
 from hetsearch.files import write_text
@@ -20,9 +20,17 @@ def write_words(table: Table, names: Sequence[str], path: Path) -> None:
         f"Made by `{COMMAND}` from `results/compatibility.json`. Trained in bfloat16. Test images; mean over seeds "
         "(smallest to largest). Retention is M(q,g)/M(g,g) by mAP; NFR@1 is the share of queries that the gallery "
         "encoder's own query answers rightly and the light one does not; gain is (M(q,g) − M(q*,q*)) / (M(g,g) − "
-        f"M(q*,q*)) by mAP. An addition to \"{ANCHOR}\" stands beside the weights that were chosen for that one. The "
+        "M(q*,q*)) by mAP, q* being the same network trained freely, which the larger networks lack here. "
+        f"An addition to \"{ANCHOR}\" stands beside the weights that were chosen for that one. The "
         f"last columns compare with \"{ANCHOR}\" query by query: an advantage counts if its 95 % interval is above 0 "
-        "for each of 3 seeds. What becomes the default is decided by the column of the validation split.",
+        "for each of 3 seeds. What becomes the default is decided by the column of the validation split, which cannot "
+        "judge the closed-form maps, because they are fitted there.",
+        "",
+        "Of each method three settings were tried, by the learning rate or by a weight, a margin or a temperature; "
+        "\"setting\" is what was chosen, at the recipe's learning rate where it names none. Where two settings differ "
+        "in the learning rate, that is a part of what is compared. The larger networks have the setting of "
+        f"\"{ANCHOR}\" and were not tuned. Every checkpoint is chosen by labelled validation images, and emoji's "
+        "batches hold four pictures of a concept, also where the loss of a method reads no label.",
         "",
     ]
     for data in names:
@@ -37,24 +45,45 @@ def write_words(table: Table, names: Sequence[str], path: Path) -> None:
         lines += [*markdown(["", "P@1", "mAP", "R@10"], cells), ""]
         methods = [name for name in rows if name not in plain]
         methods.sort(key=lambda name: -sum(row["metrics"]["map"] for row in rows[name]) / len(rows[name]))
-        cells = [
-            [
-                name,
-                str(len(rows[name])),
-                _mean(rows[name], "metrics", "p@1"),
-                _mean(rows[name], "metrics", "map"),
-                _mean(rows[name], "homogeneous", "map"),
-                _mean(rows[name], "retention", "map"),
-                _mean(rows[name], "gain", "map"),
-                _mean(rows[name], "flips", "nfr@1"),
-                _against(table, name, f"{data}:validation"),
-                _against(table, name, source),
-            ]
-            for name in methods
-        ]
+        cells = [_cells(table, name, data, rows[name]) for name in methods]
         numbers = ["M(q,g) P@1", "M(q,g) mAP", "M(q,q) mAP", "retention", "gain", "NFR@1"]
-        lines += [*markdown(["method", "seeds", *numbers, "anchor, validation", "anchor, test"], cells), ""]
+        header = ["method", "setting", "parameters", "seeds", *numbers, "anchor, validation", "anchor, test"]
+        lines += [*markdown(header, cells), ""]
+        for name in methods:
+            if "after" in (row := rows[name][0]):
+                found = _against(table, name, source, row["after"])
+                lines += [f"- \"{name}\" follows \"{row['after']}\"; against that one on the test images: {found}."]
+        lines += [""]
     write_text(path, "\n".join(lines).rstrip() + "\n")
+
+
+def _cells(table: Table, name: str, data: str, rows: list[dict[str, Any]]) -> list[str]:
+    fitted = "after" in rows[0]
+    return [
+        name,
+        _setting(rows[0]),
+        f"{rows[0]['cost']['params']:,}",
+        str(len(rows)),
+        _mean(rows, "metrics", "p@1"),
+        _mean(rows, "metrics", "map"),
+        _mean(rows, "homogeneous", "map"),
+        _mean(rows, "retention", "map"),
+        "–" if name in LARGER else _mean(rows, "gain", "map"),
+        _mean(rows, "flips", "nfr@1"),
+        "fitted there" if fitted else _against(table, name, f"{data}:validation"),
+        _against(table, name, f"{data}:test"),
+    ]
+
+
+def _setting(row: dict[str, Any]) -> str:
+    """What was chosen: the weights, other values by their name, and the learning rate where it is not the recipe's."""
+    chosen = [
+        f"{name} {value:g}" if key == "weight" else f"{name} {key} {value:g}"
+        for name, terms in row["settings"]["objectives"].items()
+        for key, value in terms.items()
+    ]
+    rate = row["settings"].get("optimizer.lr")
+    return ", ".join(chosen if rate is None else [*chosen, f"lr {rate:g}"])
 
 
 def _mean(rows: list[dict[str, Any]], part: str, metric: str) -> str:
@@ -63,11 +92,11 @@ def _mean(rows: list[dict[str, Any]], part: str, metric: str) -> str:
     return over_seeds(rows, lambda row: float(row[part][metric]))
 
 
-def _against(table: Table, name: str, source: str) -> str:
-    seeds = [row["seed"] for row in table.of(name, source) if table.has(ANCHOR, source, row["seed"])]
-    if name == ANCHOR or not seeds:
+def _against(table: Table, name: str, source: str, other: str = ANCHOR) -> str:
+    seeds = [row["seed"] for row in table.of(name, source) if table.has(other, source, row["seed"])]
+    if name == other or not seeds:
         return "–"
-    found = [table.compare(name, ANCHOR, source, seed, "map") for seed in seeds]
+    found = [table.compare(name, other, source, seed, "map") for seed in seeds]
     words = {"confirmed": "better", "refuted": "worse", "undecided": "no difference shown"}
     each = ", ".join(f"{one['difference']:+.4f}" for one in found)
     verdict = judge(found, seeds=len(SEEDS))

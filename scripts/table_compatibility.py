@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,7 @@ class Bench:
     def free(self, seed: int) -> None:
         """M(q*,q*) and M(q*,g), with the best of three learning rates."""
         settings = self.chosen(BASELINE)
+        self.require_settings((BASELINE, CONTROL), settings)
         recipe = self.recipe("free.yaml", {**settings, "seed": seed, "schedule.epochs": self.settings.epochs})
         trained = train_gallery(recipe, self.runs("free", seed))
         export_bundle(trained.bundle)
@@ -177,9 +179,10 @@ class Bench:
             name = f"best + {method}"
             if self.has(name, seed):
                 continue
-            if not (run := self.runs(name, seed)).exists():  # the same training, which goes on from its end
+            run, done = self.runs(name, seed), self.runs(best, seed)
+            if done.exists() and not run.exists():  # the same training, which goes on from its end
                 with atomic_folder(run) as new:
-                    shutil.copytree(self.runs(best, seed), new, dirs_exist_ok=True)
+                    shutil.copytree(done, new, dirs_exist_ok=True)
             self.row(name, seed, {**self.chosen(best), "align": method}, after=best)
 
     def larger(self, seed: int) -> None:
@@ -190,6 +193,7 @@ class Bench:
 
     def row(self, name: str, seed: int, settings: Settings, **more: Any) -> None:
         """Train with some settings, measure on both splits, write a row of each."""
+        self.require_settings((name,), settings)
         sys.stderr.write(f"{self.data}, seed {seed}: {name}\n")
         recipe = self.recipe("query.yaml", {**settings, "seed": seed, "schedule.epochs": self.settings.epochs})
         trained = train_query(recipe, self.space, self.runs(name, seed))
@@ -232,15 +236,32 @@ class Bench:
             if not self.trials.has(name, self.data, number):
                 sys.stderr.write(f"{self.data}, trial {number + 1} of {len(tried)}: {name}\n")
                 self.try_out(name, number, settings)
-        best = self.best_trial(name)
-        if best["settings"] != tried[int(best["seed"])]:
-            raise UsageError(
-                f"'{self.trials.results}' holds trials of '{name}' with other settings",
-                observed=best["settings"],
-                expected=tried[int(best["seed"])],
-                hint="Remove those trials, and the rows that follow from them.",
-            )
-        return tried[int(best["seed"])]
+        for trial in self.trials.of(name, self.data):
+            number = int(trial["seed"])
+            if number >= len(tried) or trial["settings"] != tried[number]:
+                raise UsageError(
+                    f"'{self.trials.results}' holds trials of '{name}' with other settings",
+                    observed=trial["settings"],
+                    expected=tried[number] if number < len(tried) else f"{len(tried)} trials",
+                    hint="Remove those trials, and the rows that follow from them.",
+                )
+        return tried[int(self.best_trial(name)["seed"])]
+
+    def require_settings(self, names: Sequence[str], settings: Settings) -> None:
+        """Refuse rows of other settings: the seeds of one method have to be of one kind.
+
+        Raises:
+            UsageError: names the first such row.
+        """
+        rows = [row for name in names for split in self.splits for row in self.table.of(name, split.source)]
+        for row in rows:
+            if row["settings"] != settings:
+                raise UsageError(
+                    f"'{self.table.results}' holds a row of '{row['name']}' with other settings",
+                    observed=f"{row['settings']} for {row['data']}, seed {row['seed']}",
+                    expected=dict(settings),
+                    hint="Remove the rows that were made with other settings.",
+                )
 
     def try_out(self, name: str, number: int, settings: Settings) -> None:
         """One short training, judged on the validation split: M(q,g), or M(q*,q*) of the free encoder."""

@@ -120,9 +120,11 @@ def write_words(table: Table, path: Path) -> None:
         "# Paper A: the compact network, layer by layer",
         "",
         f"Made by `{COMMAND}` from `results/paper-a.json`; recipes in `configs/paper-a/`. M(a, a) on the test images, "
-        "mean over seeds (smallest to largest). Trained in bfloat16. ResNet50V2 has one seed; on fashion-mnist it is "
-        "the released gallery encoder, trained for longer. No number here is the paper's: its tables could not be "
-        "read.",
+        "mean over seeds (smallest to largest). Trained in bfloat16. The variants of a data set share one recipe, "
+        "tuned for none of them, and \"involution\" has no convolutions behind its layers, hence far fewer parameters. "
+        "ResNet50V2 has one seed and an optimiser of its own; on mnist it is trained for "
+        f"{LARGE_CHANGES['mnist']['schedule.epochs']} epochs, and on fashion-mnist it is the released gallery encoder, "
+        "trained for longer. No number here is the paper's: its tables could not be read.",
         "",
     ]
     for data in DATA + EXTRA:

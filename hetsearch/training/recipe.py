@@ -56,7 +56,7 @@ class OptimizerConfig(Config):
 
     name: Literal["sgd", "adamw"] = "adamw"
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2e-3  # peak
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.05  # of kernels; never of biases and norms
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.05  # of matrices and kernels alone
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # SGD's
     clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None  # largest norm of the gradient
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -165,6 +165,81 @@ def test_trials_of_other_settings_are_refused(
     note_trials(bench, "soft labels", [{"objectives": {"soft_labels": {"weight": 9.0}}}] * 3, [0.5, 0.6, 0.7])
     with pytest.raises(UsageError, match="with other settings"):
         bench.chosen("soft labels")
+
+
+def test_trials_of_other_settings_are_refused_also_where_they_lost(
+    compatibility: ModuleType, tables: ModuleType, tmp_path: Path
+) -> None:
+    bench = bench_of(compatibility, tables, tmp_path)
+    stale = [{"objectives": {"soft_labels": {"weight": 9.0}}}, *compatibility.METHODS["soft labels"][1:]]
+    note_trials(bench, "soft labels", stale, [0.5, 0.6, 0.7])
+    with pytest.raises(UsageError, match="with other settings"):
+        bench.chosen("soft labels")
+
+
+def test_the_seeds_of_a_method_have_the_same_settings(
+    compatibility: ModuleType, tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = bench_of(compatibility, tables, tmp_path)
+    bench.table, bench.splits = bench.trials, [SimpleNamespace(source="emoji:test")]
+    monkeypatch.setattr(compatibility, "train_query", lambda *_: pytest.fail("trained"))
+    for made in ({"optimizer.lr": 0.004}, {"optimizer.lr": 0.008}):
+        bench.require_settings(("soft labels",), made)
+    bench.table.note("soft labels", "emoji:test", 0, settings={"optimizer.lr": 0.004})
+    bench.require_settings(("soft labels",), {"optimizer.lr": 0.004})
+    with pytest.raises(UsageError, match=r"a row of 'soft labels' with other settings.*0\.004.*seed 0.*0\.008"):
+        bench.row("soft labels", 1, {"optimizer.lr": 0.008})
+
+
+def add_method(table: Any, name: str, seed: int, lift: float, settings: Any, **more: Any) -> None:
+    parts = {"homogeneous": {"map": 0.5}, "retention": {"map": 0.9}, "gain": {"map": 0.25}, "flips": {"nfr@1": 0.1}}
+    for source in ("emoji:test", "emoji:validation"):
+        table.add(name, source, seed, scores(seed, lift), settings=settings, cost={"params": 113927}, **parts, **more)
+
+
+def test_the_words_of_compatibility(compatibility: ModuleType, tables: ModuleType, tmp_path: Path) -> None:
+    from compatibility_words import write_words
+
+    table = open_table(tables, tmp_path)
+    anchor = {"objectives": {"frozen_classifier": {"margin": 0.1}, "cosine_regression": {"weight": 16.0}}}
+    alone = {"objectives": {"l2_regression": {"weight": 1.0}}, "optimizer.lr": 0.008}
+    for seed in range(3):
+        add_method(table, compatibility.ANCHOR, seed, 0.0, anchor)
+        add_method(table, "L2 regression", seed, 0.1, alone)
+        add_method(table, "best + ridge", seed, 0.3, {**alone, "align": "ridge"}, after="L2 regression")
+        add_method(table, "MobileNetV3-Small", seed, -0.1, {**anchor, "encoder": {}})
+    write_words(table, ["emoji"], tmp_path / "words.md")
+    text = (tmp_path / "words.md").read_text(encoding="utf-8")
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    header = next(line for line in lines if line[0] == "method")
+    cells = {line[0]: dict(zip(header, line, strict=True)) for line in lines[lines.index(header) + 2 :]}
+    assert list(cells) == ["best + ridge", "L2 regression", compatibility.ANCHOR, "MobileNetV3-Small"]  # the best first
+    assert cells["L2 regression"]["setting"] == "l2_regression 1, lr 0.008"
+    assert cells[compatibility.ANCHOR]["setting"] == "frozen_classifier margin 0.1, cosine_regression 16"
+    assert cells["L2 regression"]["anchor, test"] == "better (+0.1000, +0.1000, +0.1000)"
+    assert cells["L2 regression"]["anchor, validation"] == cells["L2 regression"]["anchor, test"]
+    assert cells["MobileNetV3-Small"]["anchor, test"].startswith("worse")
+    # The larger network's free counterpart was not trained, and a map cannot be judged where it was fitted.
+    assert (cells["MobileNetV3-Small"]["gain"], cells["L2 regression"]["gain"]) == ("–", "0.2500 (0.2500 to 0.2500)")
+    assert cells["best + ridge"]["anchor, validation"] == "fitted there"
+    assert '- "best + ridge" follows "L2 regression"; against that one on the test images: better (+0.2000' in text
+
+
+def test_the_words_of_paper_a(tables: ModuleType, tmp_path: Path) -> None:
+    import table_paper_a
+
+    table = open_table(tables, tmp_path)
+    for seed in range(3):
+        for name, lift in (("hybrid-1", 0.0), ("convolution", 0.1), ("hybrid-2", -0.1), ("hybrid-1, ReLU", 0.0)):
+            cost = {"params": 5, "bytes": 6}
+            table.add(name, "mnist:test", seed, scores(seed, lift if seed or name != "hybrid-2" else 0.1), cost=cost)
+    table_paper_a.write_words(table, tmp_path / "words.md")
+    text = (tmp_path / "words.md").read_text(encoding="utf-8")
+    assert "| hybrid-1 | 3 | 5 | 6 |" in text
+    assert "The hybrid beats the convolutions alone: refuted by map (-0.1000" in text
+    assert "One involution layer beats two: undecided by map" in text  # one seed says otherwise
+    assert "GELU beats ReLU: undecided by map (+0.0000 [+0.0000, +0.0000]" in text
+    assert "CE + MS beats MS: not measured with all seeds by map (no seed)" in text
 
 
 def test_no_map_is_fitted_before_every_method_was_tried(
