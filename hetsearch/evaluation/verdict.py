@@ -20,9 +20,9 @@ from hetsearch.metrics import (
     mean_interval,
     ratio_interval,
 )
+from hetsearch.metrics.bootstrap import FEWEST
 from hetsearch.metrics.ranking import Column
 
-FEWEST = 10  # queries; the bootstrap of fewer says little, and that of one is certain of anything
 NO_FREE = "no free encoder was given (--free), so there is no M(q*,q*) to compare with"
 
 

@@ -17,6 +17,7 @@ from hetsearch.errors import DataError
 DRAWS = 1000
 SEED = 20261122
 LEVEL = 0.95
+FEWEST = 10  # queries that a claim takes; the bootstrap of fewer says little, that of one is certain of anything
 _BLOCK = 64  # draws held at once
 
 

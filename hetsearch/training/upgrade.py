@@ -6,6 +6,7 @@ from typing import Any
 
 from hetsearch.data.sides import Sides
 from hetsearch.metrics import difference_interval
+from hetsearch.metrics.bootstrap import FEWEST
 from hetsearch.models.network import EncoderNetwork
 from hetsearch.models.torch_encoder import TorchEncoder
 from hetsearch.training.images import LoadedImages, per_query_metrics
@@ -23,7 +24,8 @@ def compatibility_record(network: EncoderNetwork, old: Reference, validation: Lo
 
     Returns:
         An entry of a space's ``compatible_with``. ``compatible`` is true, false, or null where the 95 % interval of the
-        paired difference holds 0; it is null whole, with the ``reason``, where the older encoder is not at hand.
+        paired difference holds 0 or where there are fewer than ten queries; it is null whole, with the ``reason``,
+        where the older encoder is not at hand.
     """
     record: dict[str, Any] = {"space": old.space.id, "data": validation.images.name}
     if not old.covers(validation):
@@ -39,7 +41,7 @@ def compatibility_record(network: EncoderNetwork, old: Reference, validation: Lo
         low, high = difference_interval(first, second)
         difference = float(first.mean() - second.mean())
         differences[metric] = {"difference": difference, "ci": [low, high]}
-        compatible[metric] = None if low <= 0 <= high else difference > 0
+        compatible[metric] = None if low <= 0 <= high or len(first) < FEWEST else difference > 0
     return {
         **record,
         "metrics": {name: {metric: float(row.mean()) for metric, row in rows.items()} for name, rows in values.items()},
