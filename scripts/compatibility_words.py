@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from compatibility_methods import ANCHOR, BASELINE, COMMAND, CONTROL, LARGER, PARAGON, PIXELS, SEEDS
+from compatibility_methods import ANCHOR, BASELINE, COMMAND, CONTROL, LARGER, PARAGON, PIXELS, RATE, SEEDS
 from tables import Table, judge, markdown, over_seeds
 
 from hetsearch.files import write_text
@@ -27,8 +27,8 @@ def write_words(table: Table, names: Sequence[str], path: Path) -> None:
         "judge the closed-form maps, because they are fitted there.",
         "",
         "Of each method three settings were tried, by the learning rate or by a weight, a margin or a temperature; "
-        "\"setting\" is what was chosen, at the recipe's learning rate where it names none. Where two settings differ "
-        "in the learning rate, that is a part of what is compared. The larger networks have the setting of "
+        "\"setting\" is what was chosen, at the data set's learning rate where it names no other. Where two settings "
+        "differ in the learning rate, that is a part of what is compared. The larger networks have the setting of "
         f"\"{ANCHOR}\" and were not tuned. Every checkpoint is chosen by labelled validation images, and emoji's "
         "batches hold four pictures of a concept, also where the loss of a method reads no label.",
         "",
@@ -76,14 +76,14 @@ def _cells(table: Table, name: str, data: str, rows: list[dict[str, Any]]) -> li
 
 
 def _setting(row: dict[str, Any]) -> str:
-    """What was chosen: the weights, other values by their name, and the learning rate where it is not the recipe's."""
+    """What was chosen: the weights, other values by their name, and the learning rate where it is a multiple."""
     chosen = [
         f"{name} {value:g}" if key == "weight" else f"{name} {key} {value:g}"
         for name, terms in row["settings"]["objectives"].items()
         for key, value in terms.items()
     ]
-    rate = row["settings"].get("optimizer.lr")
-    return ", ".join(chosen if rate is None else [*chosen, f"lr {rate:g}"])
+    times = row["settings"].get(RATE, 1.0)
+    return ", ".join(chosen if times == 1 else [*chosen, f"{times:g} × the learning rate"])
 
 
 def _mean(rows: list[dict[str, Any]], part: str, metric: str) -> str:

@@ -156,7 +156,8 @@ class Bench:
         recipe = self.recipe("free.yaml", {**settings, "seed": seed, "schedule.epochs": self.settings.epochs})
         trained = train_gallery(recipe, self.runs("free", seed))
         export_bundle(trained.bundle)
-        more = {"settings": dict(settings), "cost": cost_of(read_card(trained.bundle), trained.bundle)}
+        cost = cost_of(read_card(trained.bundle), trained.bundle)
+        more = {"settings": dict(settings), "lr": self.settings.rate, "cost": cost}
         for split in self.splits:
             vectors = embed(load_encoder(trained.bundle), split.images).vectors
             if not self.table.has(BASELINE, split.source, seed):
@@ -201,6 +202,7 @@ class Bench:
         told = {
             "space": self.id,
             "settings": dict(settings),
+            "lr": self.settings.rate,
             "epochs": self.settings.epochs,
             "cost": cost_of(read_card(trained.bundle), trained.bundle),
             "seconds": round(trained.seconds),
@@ -238,11 +240,13 @@ class Bench:
                 self.try_out(name, number, settings)
         for trial in self.trials.of(name, self.data):
             number = int(trial["seed"])
-            if number >= len(tried) or trial["settings"] != tried[number]:
+            rate = trial.get("lr", self.settings.rate)
+            if number >= len(tried) or trial["settings"] != tried[number] or rate != self.settings.rate:
+                expected = tried[number] if number < len(tried) else f"{len(tried)} trials"
                 raise UsageError(
                     f"'{self.trials.results}' holds trials of '{name}' with other settings",
-                    observed=trial["settings"],
-                    expected=tried[number] if number < len(tried) else f"{len(tried)} trials",
+                    observed=f"{trial['settings']}, learning rate {rate}",
+                    expected=f"{expected}, learning rate {self.settings.rate}",
                     hint="Remove those trials, and the rows that follow from them.",
                 )
         return tried[int(self.best_trial(name)["seed"])]
@@ -255,11 +259,12 @@ class Bench:
         """
         rows = [row for name in names for split in self.splits for row in self.table.of(name, split.source)]
         for row in rows:
-            if row["settings"] != settings:
+            rate = row.get("lr", self.settings.rate)  # that of the data set; older rows do not tell it
+            if row["settings"] != settings or rate != self.settings.rate:
                 raise UsageError(
                     f"'{self.table.results}' holds a row of '{row['name']}' with other settings",
-                    observed=f"{row['settings']} for {row['data']}, seed {row['seed']}",
-                    expected=dict(settings),
+                    observed=f"{row['settings']}, learning rate {rate} for {row['data']}, seed {row['seed']}",
+                    expected=f"{dict(settings)}, learning rate {self.settings.rate}",
                     hint="Remove the rows that were made with other settings.",
                 )
 
@@ -271,7 +276,7 @@ class Bench:
             trained = train_gallery(self.recipe("free.yaml", changes), out)
         else:
             trained = train_query(self.recipe("query.yaml", changes), self.space, out)
-        told = {"space": self.id, "settings": dict(settings), "validation": trained.best}
+        told = {"space": self.id, "settings": dict(settings), "lr": self.settings.rate, "validation": trained.best}
         self.trials.note(name, self.data, number, **told)
 
     def settings_of(self, name: str) -> tuple[Settings, ...]:
