@@ -26,7 +26,10 @@ WAYS_OUT = {
         "the gallery encoder's embeddings",
         "Give --gallery-encoder BUNDLE or --gallery-vectors GALLERY, or leave the objective out.",
     ),
-    POSITIVES: ("two images of one class in every batch", "Set batches.samples_per_class."),
+    POSITIVES: (
+        "two images of one class in every batch",
+        "Set batches.samples_per_class, and train on classes of several images.",
+    ),
 }
 
 
@@ -87,7 +90,8 @@ def _check_positives(objective: str, recipe: Recipe, train: LoadedImages) -> Non
     assert train.labels is not None  # POSITIVES implies LABELS, checked before
     batches = batches_of_epoch(train.labels, recipe.batches, seed=recipe.seed, epoch=0)
     for number, batch in enumerate(batches, start=1):
-        if len(np.unique(train.labels[batch])) == len(batch):
+        images = np.unique(batch)  # a balanced batch has an image several times where its class has too few
+        if len(np.unique(train.labels[images])) == len(images):
             raise _lacks(
-                objective, POSITIVES, observed=f"batch {number} of {len(batches)} has {len(batch)} different classes"
+                objective, POSITIVES, observed=f"batch {number} of {len(batches)} has {len(images)} different classes"
             )

@@ -81,6 +81,18 @@ def test_batches_without_positives_are_refused(recipe_for: MakeRecipe) -> None:
     check(recipe_for(batches={"size": 20, "samples_per_class": 2}))
 
 
+def test_copies_of_one_image_are_no_positives(
+    tmp_path: Path, recipe_for: MakeRecipe, fashion_folder: Path, fashion_train_folder: Path
+) -> None:
+    for label in range(10):
+        (tmp_path / "single" / f"class-{label}").mkdir(parents=True)
+        shutil.copy(fashion_train_folder / f"class-{label}" / "000.png", tmp_path / "single" / f"class-{label}")
+    data = {"train": str(tmp_path / "single"), "validation": str(fashion_folder)}
+    recipe = recipe_for(data=data, batches={"size": 10, "samples_per_class": 2})
+    with pytest.raises(ConfigError, match=r"batch 1 of 1 has 5 different classes.*classes of several images"):
+        check(recipe)
+
+
 def test_a_class_that_the_classifier_lacks(
     tmp_path: Path, recipe_for: MakeRecipe, space: Path, fashion_train_folder: Path
 ) -> None:
