@@ -43,6 +43,9 @@ METHODS: dict[str, tuple[Settings, ...]] = {  # each with three settings; "ancho
     "cross-contrastive + MS": tuple(
         _objectives(cross_contrastive=1.0, multi_similarity=weight) for weight in (0.5, 1.0, 4.0)
     ),
+    "L2 + cross-contrastive + MS": tuple(
+        _objectives(l2_regression=weight, cross_contrastive=1.0, multi_similarity=1.0) for weight in (1.0, 4.0, 16.0)
+    ),
     ANCHOR: tuple(_objectives(frozen_classifier=1.0, cosine_regression=weight) for weight in (4.0, 16.0, 64.0)),
     f"{ANCHOR} + own head + MS": tuple(
         _objectives(classification=0.5, multi_similarity=weight) for weight in (0.1, 0.25, 1.0)

@@ -77,7 +77,7 @@ class Benchmark:
 
 DATA = {
     "fashion-mnist": Benchmark("configs/fashion-mnist", "runs/fashion-mnist", 10, 3, 0.016, FITTED),
-    "emoji": Benchmark("configs/emoji", "runs/emoji", 30, 10, 0.004, FITTED[:2]),
+    "emoji": Benchmark("configs/emoji", "runs/emoji", 60, 15, 0.004, FITTED[:2]),
 }
 
 SPLITS = ("test", "validation")  # what is reported, and what a default recipe is chosen by

@@ -66,7 +66,8 @@ def test_the_main_job(tmp_path: Path, zoo: Path, manifest: Path, monkeypatch: py
     monkeypatch.setattr(quickstart, "DATA", str(manifest))
     monkeypatch.setattr(quickstart, "fetch", lambda *_, **__: None)
     monkeypatch.setattr(quickstart, "EPOCHS", 3)
-    monkeypatch.setattr(quickstart, "REGRESS", 300)
+    monkeypatch.setattr(quickstart, "TAUGHT", 30)
+    monkeypatch.setattr(quickstart, "TAUGHT_EPOCHS", 4)
     done = quickstart.quickstart(tmp_path, zoo)
     kinds = [row.kind for row in done.evaluation.matrix]
     assert kinds.count("baseline") == 2  # trained now, and released
