@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +50,11 @@ class Table:
         """Write one row, with means and 95 % intervals over queries, and keep its values of every query."""
         path = self._values(name, data, seed)
         make_folder(path.parent)
-        # A row that is made again makes its comparisons again.
-        stored = _read(self.paired)
-        self.pairs = [one for one in stored if not _is_of(one, name, data, seed)]
-        if self.pairs != stored:
-            write_json(self.paired, self.pairs)
+        with self._changing():  # a row that is made again makes its comparisons again
+            stored = _read(self.paired)
+            self.pairs = [one for one in stored if not _is_of(one, name, data, seed)]
+            if self.pairs != stored:
+                write_json(self.paired, self.pairs)
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **{metric: scores.values[metric] for metric in METRICS})
         draws = bootstrap_means(np.stack([scores.values[metric] for metric in METRICS], axis=1))
@@ -78,14 +80,16 @@ class Table:
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
             "command": self.command,
         }
-        self.rows = [*_read(self.results), row]  # another process may have written rows of another data set
-        write_json(self.results, self.rows)
+        with self._changing():
+            self.rows = [*_read(self.results), row]
+            write_json(self.results, self.rows)
         return row
 
     def drop(self, old: Callable[[Row], bool]) -> None:
         """Forget the rows that are measured anew as a whole."""
-        self.rows = [row for row in _read(self.results) if not old(row)]
-        write_json(self.results, self.rows)
+        with self._changing():
+            self.rows = [row for row in _read(self.results) if not old(row)]
+            write_json(self.results, self.rows)
 
     def values(self, name: str, data: str, seed: int) -> PerQuery:
         """Each metric of every query, ``(n_queries,)``.
@@ -114,8 +118,9 @@ class Table:
         if not known:
             found = compare(self.values(first, data, seed), self.values(second, data, seed), metric)
             known = [{**place, **found}]
-            self.pairs = [*_read(self.paired), *known]
-            write_json(self.paired, self.pairs)
+            with self._changing():
+                self.pairs = [*_read(self.paired), *known]
+                write_json(self.paired, self.pairs)
         return known[0]
 
     def require_space(self, data: str, space: str) -> None:
@@ -137,6 +142,14 @@ class Table:
         """The rows of one name, by seed."""
         found = [row for row in self.rows if (row["name"], row["data"]) == (name, data)]
         return sorted(found, key=lambda row: int(row["seed"]))
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Alone with the files: other processes make rows of other data sets and seeds."""
+        make_folder(self.runs)
+        with (self.runs / "rows.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+            yield
 
     def _values(self, name: str, data: str, seed: int) -> Path:
         return self.runs / "values" / slug(data) / f"{slug(name)}-{seed}.npz"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -61,6 +62,18 @@ def test_two_processes_do_not_lose_each_others_rows(tables: ModuleType, tmp_path
     first.note("a", DATA, 0)
     second.note("b", DATA, 0)
     assert [row["name"] for row in open_table(tables, tmp_path).rows] == ["a", "b"]
+    writers = [Thread(target=write_rows, args=(tables, tmp_path, number)) for number in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert len(open_table(tables, tmp_path).rows) == 2 + 4 * 10
+
+
+def write_rows(tables: ModuleType, folder: Path, number: int) -> None:
+    table = open_table(tables, folder)
+    for seed in range(10):
+        table.note(f"writer {number}", DATA, seed)
 
 
 def test_rows_that_are_measured_anew_are_dropped(tables: ModuleType, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ SPECS = (
     InputSpec(size=64, resample="bicubic", background=255, **COLOUR),
     InputSpec(size=48, fit="squash", background=90, **COLOUR),
 )
+ALIKE = 0.9999  # cosine of two vectors of one picture
 # The pixels for each specification, and the vector of the first, as one text each: numbers one by one would be slow.
 EMBED = """
 const [content, specs] = given;
@@ -79,13 +80,13 @@ def test_golden_pictures_have_the_same_pixels_and_vector(browser: Browser, relea
         # Pillow resizes columns or lines first, as its version has it; of 16 bits the browser drops 8 without rounding.
         most = 2 if name.startswith("16-bit") else 1
         assert np.abs(np.frombuffer(picture, np.uint8) - expected).max() <= most, spec
-    assert cosine(np.frombuffer(vector, "<f4"), released.encode(blob).vectors[0]) > 0.999
+    assert cosine(np.frombuffer(vector, "<f4"), released.encode(blob).vectors[0]) > ALIKE
 
 
 def test_golden_pictures_are_told_apart(released: OnnxEncoder) -> None:
     vectors = released.encode([make() for make in GOLDEN.values()]).vectors
-    alike = vectors @ vectors.T
-    assert np.median(alike) < 0.9
+    pairs = (vectors @ vectors.T)[np.triu_indices(len(vectors), k=1)]
+    assert np.mean(pairs > ALIKE) < 0.05  # some golden pictures are one picture in several formats
 
 
 def test_a_dropped_picture_is_embedded_in_the_browser(
