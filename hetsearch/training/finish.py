@@ -72,7 +72,7 @@ def finish(
             input=recipe.input,
             params=count_params(network),
             macs=count_macs(network),
-            training=_training_summary(recipe, fitted),
+            training=_training_summary(recipe, fitted, accelerator),
             numbers={"validation": fitted.best},
         )
         with atomic_folder(bundle) as new:
@@ -83,10 +83,11 @@ def finish(
     return Trained(bundle, space, fitted.best, fitted.seconds, accelerator.is_main_process)
 
 
-def _training_summary(recipe: Recipe, fitted: Fitted) -> dict[str, Any]:
+def _training_summary(recipe: Recipe, fitted: Fitted, accelerator: Accelerator) -> dict[str, Any]:
     return {
         "command": shlex.join(["hetsearch", *sys.argv[1:]]),
         "recipe": recipe.model_dump(mode="json"),
+        "precision": {"no": "float32"}.get(accelerator.mixed_precision, accelerator.mixed_precision),
         "steps": fitted.steps,
         "seconds": round(fitted.seconds, 1),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {_accelerator()}",

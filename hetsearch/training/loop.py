@@ -51,11 +51,25 @@ class Fitted:
 
 
 def make_accelerator(recipe: Recipe, *handlers: KwargsHandler) -> Accelerator:
-    """Devices, data parallelism and precision, as ``accelerate`` finds them; ``handlers`` change its defaults."""
+    """Devices, data parallelism and precision, as ``accelerate`` finds them; ``handlers`` change its defaults.
+
+    bfloat16 is for speed: where a processor lacks it, a recipe that asks for it is trained in float32.
+    """
+    wanted = recipe.precision == "bf16"
+    half = wanted and (torch.cuda.is_available() or computes_bfloat16())
+    if wanted and not half:
+        tqdm.write("this processor does not compute in bfloat16: training in float32", file=sys.stderr)
     # accelerate keeps the precision of a process's first training, and refuses a second one with another.
     AcceleratorState._reset_state()
-    precision = "bf16" if recipe.precision == "bf16" else "no"
-    return Accelerator(mixed_precision=precision, kwargs_handlers=list(handlers))
+    return Accelerator(mixed_precision="bf16" if half else "no", kwargs_handlers=list(handlers))
+
+
+def computes_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself; x86 without it takes many times as long as in float32."""
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return True  # torch before 2.11 does not tell
+    known = torch.cpu.get_capabilities()
+    return known["architecture"] != "x86_64" or bool(known["avx512_bf16"] or known["amx_bf16"])
 
 
 def fit(
@@ -123,7 +137,9 @@ class _Run:
         self.steps = self.per_epoch * recipe.schedule.epochs
         self.progress = Progress()
         self.best_weights: dict[str, Tensor] | None = None
-        optimizer = make_optimizer(task.to(accelerator.device), recipe.optimizer)
+        # Channels last: a CPU convolves up to a third faster.
+        task = task.to(accelerator.device).to(memory_format=torch.channels_last)
+        optimizer = make_optimizer(task, recipe.optimizer)
         self.task, self.optimizer = accelerator.prepare(task, optimizer)
         self.log: TrainingLog | None = None
         self.bar: Any = None

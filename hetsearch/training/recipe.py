@@ -83,7 +83,7 @@ class Recipe(Config):
     schedule: ScheduleConfig = ScheduleConfig()
     role: Literal["gallery", "free"] = "gallery"  # of an encoder that defines a space
     align: Literal["procrustes", "ridge", "prototypes"] | None = None  # of a query encoder: fitted after the training
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Literal["float32", "bf16"] = "float32"  # bf16: where the processor computes in it, else float32
     select_by: Literal["map", "p@1", "cosine"] = "map"  # of the validation split; cosine: to the gallery's vectors
     seed: Annotated[int, Field(ge=0)] = 0
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import torch
 import yaml
 from safetensors.numpy import load_file
 
+from hetsearch.bundle import read_card
 from hetsearch.errors import ConfigError, DamagedArtifact, HetsearchError
 from hetsearch.models.network import build_network
 from hetsearch.objectives import Context, ObjectiveSum
@@ -181,11 +183,38 @@ def test_bfloat16_trains(tmp_path: Path, recipe_for: MakeRecipe) -> None:
     assert all(array.dtype != np.float16 for array in weights_of(trained.bundle).values())
 
 
-def test_trainings_of_different_precision_follow_each_other(recipe_for: MakeRecipe) -> None:
+def test_trainings_of_different_precision_follow_each_other(
+    recipe_for: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "computes_bfloat16", lambda: True)
     # quickstart --from-scratch: the gallery encoder in bfloat16, then the query encoder in float32.
     precisions = ("bf16", "float32", "bf16")
     found = [loop.make_accelerator(recipe_for(precision=precision)).mixed_precision for precision in precisions]
     assert found == ["bf16", "no", "bf16"]
+
+
+@pytest.mark.parametrize(
+    ("known", "computes"),
+    [
+        ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, True),
+        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": True}, True),
+        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}, False),
+        ({"architecture": "aarch64"}, True),
+    ],
+)
+def test_bfloat16_is_left_where_a_processor_lacks_it(
+    tmp_path: Path,
+    recipe_for: MakeRecipe,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    known: dict[str, Any],
+    computes: bool,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    trained = train_gallery(recipe_for(precision="bf16", schedule={"epochs": 1}), tmp_path)
+    assert read_card(trained.bundle).training["precision"] == ("bf16" if computes else "float32")
+    assert ("training in float32" in capfd.readouterr().err) is not computes
 
 
 def test_a_training_that_diverges_says_so(tmp_path: Path, recipe_for: MakeRecipe) -> None:
