@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compatibility_methods import ANCHOR, BASELINE, COMMAND, CONTROL, LARGER, PARAGON, PIXELS, RATE, SEEDS
-from tables import Table, judge, markdown, over_seeds
+from tables import TRAINED, Table, judge, markdown, over_seeds
 
 from hetsearch.files import write_text
 
@@ -17,7 +17,7 @@ def write_words(table: Table, names: Sequence[str], path: Path) -> None:
     lines = [
         "# Compatibility: ways into a large network's space for a 0.1 M network",
         "",
-        f"Made by `{COMMAND}` from `results/compatibility.json`. Trained in bfloat16. Test images; mean over seeds "
+        f"Made by `{COMMAND}` from `results/compatibility.json`. {TRAINED} Test images; mean over seeds "
         "(smallest to largest). Retention is M(q,g)/M(g,g) by mAP; NFR@1 is the share of queries that the gallery "
         "encoder's own query answers rightly and the light one does not; gain is (M(q,g) − M(q*,q*)) / (M(g,g) − "
         "M(q*,q*)) by mAP, q* being the same network trained freely, which the larger networks lack here. "

@@ -34,9 +34,8 @@ from pathlib import Path
 from typing import Any
 
 from nas_words import COMMAND, OTHERS, REWARD_KINDS, SEEDS, write_words
-from tables import Table, cost_of, run, slug
+from tables import Table, about, run, slug
 
-from hetsearch.bundle import read_card
 from hetsearch.config import changed, load_config
 from hetsearch.data.sides import Sides
 from hetsearch.data.sources import open_source
@@ -79,7 +78,7 @@ class Benchmark:
 
 DATA = {
     "fashion-mnist": Benchmark(
-        Path("configs/nas/fashion-mnist.yaml"), Path("runs/fashion-mnist"), None, epochs=6, sampled_epochs=3
+        Path("configs/nas/fashion-mnist.yaml"), Path("zoo/fashion-mnist"), None, epochs=6, sampled_epochs=3
     ),
     "emoji": Benchmark(
         Path("configs/nas/emoji.yaml"),
@@ -138,8 +137,7 @@ class Bench:
         if not self.table.has("M(g,g)", self.source, 0):
             folder = self.settings.space / "gallery-encoder"
             found = self.scores(self.heavy, self.heavy)
-            cost = cost_of(read_card(folder), folder)
-            self.table.add("M(g,g)", self.source, 0, found, cost=cost, space=self.gallery.space)
+            self.table.add("M(g,g)", self.source, 0, found, space=self.gallery.space, **about(folder))
 
     def search(self, seed: int) -> None:
         """The winners of the searches at equal cost."""
@@ -204,7 +202,7 @@ class Bench:
         export_bundle(trained.bundle)
         vectors = embed(load_encoder(trained.bundle), self.images).vectors
         own = self.scores(vectors, vectors).means()
-        more = {"cost": cost_of(read_card(trained.bundle), trained.bundle), "seconds": round(trained.seconds), **told}
+        more = {**about(trained.bundle), "seconds": round(trained.seconds), **told}
         more["homogeneous"] = {metric: own[metric] for metric in METRICS}
         more["epochs"], more["space"], more["validation"] = recipe.schedule.epochs, self.gallery.space, trained.best
         self.table.add(name, self.source, seed, self.scores(vectors, self.heavy), **more)

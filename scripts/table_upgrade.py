@@ -16,9 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tables import Table, cost_of, judge, markdown, over_seeds, run, slug
+from tables import TRAINED, Table, about, judge, markdown, over_seeds, run, slug
 
-from hetsearch.bundle import read_card
 from hetsearch.config import changed, load_config
 from hetsearch.data.sides import Sides
 from hetsearch.data.sources import open_source
@@ -91,19 +90,19 @@ def make_rows(table: Table, seed: int) -> None:
         recipe = changed(load_config(Recipe, RECIPE), {**changes, "seed": seed})
         bundle = train_gallery(recipe, table.runs / f"{slug(name)}-{seed}", **more).bundle
         export_bundle(bundle)
-        return embed(load_encoder(bundle), images).vectors, cost_of(read_card(bundle), bundle)
+        return embed(load_encoder(bundle), images).vectors, about(bundle)
 
     if all(table.has(name, SOURCE, seed) for name in (OLD_ROW, FREE_ROW, CONTROL_ROW, *METHODS)):
         return
-    old, cost = trained("old", OLD)
+    old, about_old = trained("old", OLD)
     before = cell(old, old)
     free, free_cost = trained("free", {"objectives": BOTH})
     above = cell(free, free)
-    for name, scores, spent in ((OLD_ROW, before, cost), (FREE_ROW, above, free_cost)):
+    for name, scores, spent in ((OLD_ROW, before, about_old), (FREE_ROW, above, free_cost)):
         if not table.has(name, SOURCE, seed):
-            table.add(name, SOURCE, seed, scores, cost=spent)
+            table.add(name, SOURCE, seed, scores, **spent)
     if not table.has(CONTROL_ROW, SOURCE, seed):
-        table.add(CONTROL_ROW, SOURCE, seed, cell(free, old), cost=free_cost)
+        table.add(CONTROL_ROW, SOURCE, seed, cell(free, old), **free_cost)
     for name, objective in METHODS.items():
         if table.has(name, SOURCE, seed):
             continue
@@ -114,7 +113,7 @@ def make_rows(table: Table, seed: int) -> None:
             for metric in ("p@1", "map")
         }
         own = {metric: value for metric, value in cell(new, new).means().items() if metric != "r@1"}
-        table.add(name, SOURCE, seed, found, new_new=own, update_gain=gains, cost=spent)
+        table.add(name, SOURCE, seed, found, new_new=own, update_gain=gains, **spent)
 
 
 def write_words(table: Table, path: Path) -> None:
@@ -123,7 +122,7 @@ def write_words(table: Table, path: Path) -> None:
         "# Upgrade: a new gallery encoder against an older one's vectors",
         "",
         f"Made by `{COMMAND}` from `results/upgrade.json`. {SOURCE}, leave-one-out; mean over seeds (smallest to "
-        "largest); trained in bfloat16. Old: half of the classes, half of their images, a quarter of the channels. "
+        f"largest). {TRAINED} Old: half of the classes, half of their images, a quarter of the channels. "
         "Each objective against the older space has weight 1; none was tuned. The criterion is M(new,old) > M(old,old) "
         "query by query: it is confirmed if the 95 % interval is above 0 for each of 3 seeds.",
         "",

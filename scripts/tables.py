@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hetsearch.bundle import EncoderCard
+from hetsearch.bundle import read_card
 from hetsearch.errors import HetsearchError, UsageError
 from hetsearch.evaluation.result import METRICS
 from hetsearch.evaluation.scores import PerQuery, Scores
@@ -23,6 +23,7 @@ from hetsearch.files import atomic_path, make_folder, write_json
 from hetsearch.metrics import bootstrap_means, difference_interval, interval
 
 Row = dict[str, Any]
+TRAINED = "Trained in bfloat16, or in float32 where the processor lacks it, as each row tells."
 
 
 class Table:
@@ -178,9 +179,12 @@ def slug(text: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in text.lower()).strip("-")
 
 
-def cost_of(card: EncoderCard, bundle: Path) -> Row:
-    """Parameters, MACs and the size of the ONNX file."""
-    return {"params": card.params, "macs": card.macs, "bytes": (bundle / "model.onnx").stat().st_size}
+def about(bundle: Path) -> Row:
+    """Parameters, MACs and the size of the ONNX file, and the precision that the training was computed in."""
+    card = read_card(bundle)
+    cost = {"params": card.params, "macs": card.macs, "bytes": (bundle / "model.onnx").stat().st_size}
+    asked = card.training.get("recipe", {}).get("precision")  # of a bundle from before the precision was recorded
+    return {"cost": cost, "precision": card.training.get("precision", asked)}
 
 
 def compare(first: PerQuery, second: PerQuery, metric: str) -> Row:

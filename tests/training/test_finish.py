@@ -39,7 +39,9 @@ def network(recipe: Recipe) -> EncoderNetwork:
 
 def end(network: nn.Module, recipe: Recipe, out: Path, *, first: bool = True) -> tuple[Trained, list[str]]:
     waited: list[str] = []
-    process: Any = SimpleNamespace(mixed_precision="no", is_main_process=first, wait_for_everyone=lambda: waited.append("all"))
+    process: Any = SimpleNamespace(
+        mixed_precision="no", is_main_process=first, wait_for_everyone=lambda: waited.append("all")
+    )
     found = finish(
         cast(EncoderNetwork, network), recipe, FITTED, out,
         role="query", space="sp_0", accelerator=cast(Accelerator, process),
