@@ -1,0 +1,91 @@
+"""The words of scripts/make_example.py: results/NAME.md, from the evaluations of every seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hetsearch.evaluation import Evaluation
+from hetsearch.evaluation.result import METRICS, MatrixRow, Verdict
+
+Mistakes = dict[str, dict[str, Any]]  # of one seed: row of results/NAME.json → its metrics and their intervals
+
+MEANING = {
+    "paragon": "M(g,g)",
+    "heterogeneous": "M(q,g)",
+    "homogeneous": "M(q,q)",
+    "baseline": "M(q*,q*)",
+    "control": "M(q*,g)",
+}
+
+
+def as_markdown(name: str, command: str, found: dict[int, Evaluation], mistakes: Sequence[Mistakes]) -> str:
+    """The table for people: mean over seeds with the range, and each seed's verdict."""
+    first = next(iter(found.values()))
+    costs = first.encoders
+    heavy, light = (next(row for row in costs.values() if row.role == role) for role in ("gallery", "query"))
+    lines = [
+        f"# {name}: the released example",
+        "",
+        f"`{command}` on {first.n_queries:,} test images, leave-one-out; {len(found)} seed(s) of the query encoder and "
+        "the free encoder, one gallery encoder (float32). Mean over seeds, in brackets smallest and largest.",
+        "",
+        f"| | {' | '.join(METRICS)} |",
+        f"| --- | {' | '.join('---' for _ in METRICS)} |",
+    ]
+    for kind, cell in MEANING.items():
+        matrix = [row_of(evaluation, kind).metrics for evaluation in found.values()]
+        cells = [_over_seeds([metrics[metric] for metrics in matrix]) for metric in METRICS]
+        lines.append(f"| {cell} | {' | '.join(cells)} |")
+    verdicts = [verdict_of(evaluation) for evaluation in found.values()]
+    kept = [_over_seeds([verdict.retention[metric] for verdict in verdicts]) for metric in METRICS]
+    lines += [f"| retention M(q,g)/M(g,g) | {' | '.join(kept)} |", ""]
+    lines += [
+        f"Cost of a query: {light.macs:,} MACs against {heavy.macs:,} ({heavy.macs / light.macs:.0f} times fewer), "
+        f"{light.params:,} parameters against {heavy.params:,} ({heavy.params / light.params:.0f} times fewer), an "
+        f"ONNX file of {light.bytes:,} bytes against {heavy.bytes:,}, {light.latency_ms:.2f} ms against "
+        f"{heavy.latency_ms:.1f} ms on one thread.",
+        "",
+        *([_mistakes_in_words(mistakes), ""] if mistakes else []),
+        "| seed | compatible by map, p@1 | useful by map, p@1 | nfr@1 | pfr@1 |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for seed, evaluation in found.items():
+        verdict = verdict_of(evaluation)
+        claims = [
+            ", ".join(_word(answers[metric]) for metric in ("map", "p@1"))
+            for answers in (verdict.compatible, verdict.useful)
+        ]
+        lines.append(f"| {seed} | {claims[0]} | {claims[1]} | {verdict.nfr_at_1:.4f} | {verdict.pfr_at_1:.4f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _mistakes_in_words(mistakes: Sequence[Mistakes]) -> str:
+    def told(row: str, metric: str) -> str:
+        return _over_seeds([seed[row]["metrics"][metric] for seed in mistakes])
+
+    return (
+        f"Through the space's classifier q names the class of {told('class by W', 'q')} of the images and g of "
+        f"{told('class by W', 'g')}. Of the wrong first neighbours of M(q,g), "
+        f"{told('wrong first neighbours', 'query mistaken by q')} have a query that q mistakes, and "
+        f"{told('wrong first neighbours', 'item mistaken by g')} an item that g mistakes."
+    )
+
+
+def row_of(evaluation: Evaluation, kind: str) -> MatrixRow:
+    """The first row of a kind."""
+    return next(row for row in evaluation.matrix if row.kind == kind)
+
+
+def verdict_of(evaluation: Evaluation) -> Verdict:
+    """Of the one query encoder."""
+    return next(iter(evaluation.verdicts.values()))
+
+
+def _word(answer: bool | None) -> str:
+    return {True: "yes", False: "no", None: "open"}[answer]
+
+
+def _over_seeds(values: Sequence[float]) -> str:
+    mean = sum(values) / len(values)
+    return f"{mean:.4f}" if len(set(values)) == 1 else f"{mean:.4f} ({min(values):.4f} to {max(values):.4f})"
