@@ -18,7 +18,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +72,11 @@ class Benchmark:
     trial_epochs: int
     rate: float  # peak learning rate of all methods, found with trials of single objectives
     fitted: tuple[str, ...]  # maps after the best method; not prototypes where the classes are too many
-    changes: Settings = field(default_factory=dict)  # of the recipes there
 
-
-# Query networks at half the gallery encoder's side: a quarter of the time, of which there are many here.
-SMALL: Settings = {"input.size": 32, "augmentation.shift": 3}
 
 DATA = {
     "fashion-mnist": Benchmark("configs/fashion-mnist", "zoo/fashion-mnist", 10, 3, 0.016, FITTED),
-    "emoji": Benchmark("configs/emoji", "runs/emoji", 30, 10, 0.004, FITTED[:2], SMALL),
+    "emoji": Benchmark("configs/emoji", "runs/emoji", 30, 10, 0.004, FITTED[:2]),
 }
 
 SPLITS = ("test", "validation")  # what is reported, and what a default recipe is chosen by
@@ -297,7 +293,7 @@ class Bench:
     def recipe(self, file: str, changes: Settings) -> Recipe:
         """A recipe of the data set with some keys changed: evaluated rarely, and in bfloat16 for its speed."""
         recipe = load_config(Recipe, Path(self.settings.configs) / file)
-        common = {"schedule.evaluate_every": 5, "precision": "bf16", "align": None, **self.settings.changes}
+        common = {"schedule.evaluate_every": 5, "precision": "bf16", "align": None}
         own = {key: value for key, value in changes.items() if key != RATE}
         return changed(recipe, {**common, "optimizer.lr": self.settings.rate * changes.get(RATE, 1.0), **own})
 
