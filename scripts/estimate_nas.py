@@ -74,8 +74,10 @@ def _minutes(path: Path, benchmark: Benchmark) -> list[list[str]]:
     by_command = 2 * total + (pareto.population * pareto.generations if pareto else 0)
     winner = statistics.median(_alone(job.joining, config.winner_recipe(name)) for name in names[:3])  # of an epoch
     epochs = benchmark.epochs if first else config.recipe.schedule.epochs
+    races = config.search.final.count * config.final_recipe(names[0]).schedule.epochs if config.search.final else 0
     found = [
         ("supernet", trained, trained),
+        ("final", (len(REWARD_KINDS) + 1 if first else 1) * races * winner, races * winner),
         ("search", searched * path_seconds, by_command * path_seconds),
         ("searched", (len(REWARD_KINDS) + 1 if first else 1) * len(SEEDS) * epochs * winner,
          config.recipe.schedule.epochs * winner),

@@ -84,8 +84,8 @@ DATA = {
         Path("configs/nas/emoji.yaml"),
         Path("runs/emoji"),
         Path("configs/nas/emoji-80.yaml"),
-        epochs=16,
-        sampled_epochs=6,
+        epochs=30,
+        sampled_epochs=15,
     ),
 }
 
@@ -186,8 +186,8 @@ class Bench:
         total = evolution.population * evolution.generations
         with closing(self.scorer(job, supernet, kind)) as scorer, scorer.running(f"{self.data} {name}", total):
             found = method(job.paths, job.config.budget, scorer.rewards, evolution, seed=search_seed)
-        best = found.best(job.paths, 1)[0]
-        told = {"arch": job.paths.spell(best), "reward": found.rewards[best], "measured": len(found.rewards)}
+        best = job.final(found, changed(job.config.reward, {"kind": kind}))[0]
+        told = {"arch": best.arch, "reward": best.reward, "alone": best.alone, "measured": len(found.rewards)}
         recipe = job.config.winner_recipe(told["arch"])
         if config != self.settings.small:
             recipe = _shorter(recipe, self.settings.epochs)

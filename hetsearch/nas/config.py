@@ -61,11 +61,20 @@ class ParetoConfig(Config):
     mutation: Annotated[float, Field(gt=0, le=1)] = 0.1  # of each gene
 
 
+class FinalConfig(Config):
+    """A race of the best few: each is trained from scratch for a short while, and the best of those trainings wins."""
+
+    count: Annotated[int, Field(ge=2)] = 4
+    differ: Annotated[int, Field(ge=1)] = 3  # genes between any two: siblings would win or lose together
+    changes: dict[str, Any] = Field(default_factory=lambda: {"schedule.epochs": 2})  # of the winner's recipe
+
+
 class SearchConfig(Config):
     """The search."""
 
     evolution: EvolutionConfig = EvolutionConfig()
     pareto: ParetoConfig | None = None
+    final: FinalConfig | None = None
     processes: Annotated[int, Field(ge=1)] | None = None  # one thread each; None is one a core
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -95,6 +104,15 @@ class NasConfig(Config):
         }
         what = {"encoder.architecture": "supernet", "encoder.arguments": arguments, "encoder.initial": None}
         return changed(self.recipe, {"select_by": "map", **self.supernet.changes, **what, "align": None})
+
+    def final_recipe(self, architecture: str) -> Recipe:
+        """The recipe of a finalist's short training.
+
+        Raises:
+            ConfigError: a change names an unknown key.
+        """
+        assert self.search.final is not None  # the caller looked
+        return changed(self.winner_recipe(architecture), {**self.search.final.changes, "align": None})
 
     def winner_recipe(self, architecture: str) -> Recipe:
         """The recipe that trains one architecture from scratch."""

@@ -1,8 +1,8 @@
 """The search as one job: what it reads, what it writes, ``nas.json``.
 
 A run's folder holds ``supernet/``, ``scores-….jsonl`` (every architecture that was measured), ``latencies.json`` where
-the budget names a latency, ``nas.json`` (what was searched and found), ``front.json`` and a picture of it where NSGA-II
-ran, and ``winner.yaml``, the recipe that trains the winner.
+the budget names a latency, ``final/`` with the short trainings of the best few, ``nas.json`` (what was searched and
+found), ``front.json`` and a picture of it where NSGA-II ran, and ``winner.yaml``, the recipe that trains the winner.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import yaml
 
 from hetsearch.data.sources import open_source
 from hetsearch.files import make_folder, sha256_of, write_json, write_text
-from hetsearch.nas.config import NasConfig
+from hetsearch.nas.config import NasConfig, RewardConfig
 from hetsearch.nas.costs import MACS, as_dict
 from hetsearch.nas.costs import Path as Architecture
+from hetsearch.nas.final import Finalist, hold_final
 from hetsearch.nas.folder import require_supernet
 from hetsearch.nas.latency import LatencyError, LatencyTable, measure_latencies
 from hetsearch.nas.pareto import front_of, pareto_search, require_pymoo
@@ -35,7 +36,7 @@ from hetsearch.training.joining import Joining
 
 SCHEMA = 1
 REPORT, FRONT, WINNER, PICTURE = "nas.json", "front.json", "winner.yaml", "front.svg"
-SUPERNET = "supernet"
+SUPERNET, FINAL = "supernet", "final"
 TOP = 10
 REWARDS = {
     "R1": "M(q, q)",
@@ -49,7 +50,7 @@ class Searched:
     """What a search found.
 
     Attributes:
-        winner: the string of the best architecture that the evolution found.
+        winner: the string of the best architecture that the evolution found, after the final.
         report: the path of ``nas.json``.
         rows: its table of the best, one dictionary an architecture.
     """
@@ -116,8 +117,9 @@ class Job:
         with closing(Scorer(supernet, self.judge, self.config.reward, self.out, processes)) as scorer:
             found = self._methods(scorer)
             seconds = time.perf_counter() - began
+            finalists = self.final(found["evolution"], self.config.reward)
+            winner = finalists[0].arch
             ranked = found["evolution"].best(self.paths, TOP)
-            winner = self.paths.spell(ranked[0])
             top = [self._row(scorer, path, found["evolution"].rewards[path]) for path in ranked]
             document = {
                 "schema": SCHEMA,
@@ -127,6 +129,7 @@ class Job:
                 "budget": self.config.budget.model_dump(exclude_none=True),
                 "validation": self.joining.validation.images.name,
                 "seed": search.seed,
+                "final": None if search.final is None else [asdict(one) for one in finalists],
                 "methods": {name: self._summary(one) for name, one in found.items()},
                 "top": top,
                 "architectures": self.paths.count,
@@ -145,6 +148,10 @@ class Job:
         document["files"] = {name: sha256_of(self.out / name) for name in names}
         write_json(self.out / REPORT, document)
         return Searched(winner, self.out / REPORT, top)
+
+    def final(self, found: Found, reward: RewardConfig) -> list[Finalist]:
+        """The best few of a search after short trainings of their own, the winner first."""
+        return hold_final(self.config, reward, self.joining, self.paths, found, self.out / FINAL)
 
     def _methods(self, scorer: Scorer) -> dict[str, Found]:
         search, paths, budget = self.config.search, self.paths, self.config.budget

@@ -37,6 +37,8 @@ def open_search(config: NasConfig, space_folder: Path, gallery_encoder: Path | N
     winner = config.winner_recipe(paths.spell(found))
     joining = Joining.open(config.supernet_recipe(), space_folder, gallery_encoder=gallery_encoder)
     joining.check(winner)
+    if config.search.final is not None:
+        joining.check(config.final_recipe(paths.spell(found)))
     return joining, paths
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 from torch import Tensor
 
@@ -93,7 +92,7 @@ class Joining:
         context = self.reference.context(self.recipe, self.train, self.targets)
         objectives = ObjectiveSum(self.recipe.objectives, context)
         return fit(
-            Task(network.to(memory_format=torch.channels_last), objectives),
+            Task(network, objectives),
             as_training_set(self.train, self.targets),
             self.recipe,
             out=out,

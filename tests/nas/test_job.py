@@ -48,6 +48,7 @@ def test_the_whole_way(
 ) -> None:
     document["test"] = str(fashion_folder)
     document["search"]["pareto"] = {"population": 4, "generations": 2}
+    document["search"]["final"] = {"count": 2, "differ": 1, "changes": {"schedule.epochs": 1}}
     (tmp_path / "search.yaml").write_text(yaml.safe_dump(document))
     words = ["nas", "run", str(tmp_path / "search.yaml"), "--space", str(space), "--out", str(tmp_path / "run")]
     with pytest.raises(SystemExit) as left:
@@ -56,8 +57,11 @@ def test_the_whole_way(
     found = json.loads((tmp_path / "run" / "nas.json").read_text())
     card = read_card(tmp_path / "run" / "winner" / "query-encoder")
     assert card.role == "query"
-    assert card.arguments["arch"] == found["winner"] == found["top"][0]["arch"]
-    assert card.macs == found["top"][0]["macs"] <= 40_000
+    winner, second = found["final"]
+    assert card.arguments["arch"] == found["winner"] == winner["arch"]
+    assert winner["alone"] >= second["alone"]
+    (row,) = (row for row in found["top"] if row["arch"] == found["winner"])
+    assert card.macs == row["macs"] <= 40_000
     network = load_network(tmp_path / "run" / "winner" / "query-encoder", card)
     assert count_macs(network) == card.macs
     assert (tmp_path / "run" / "report" / "report.json").is_file()

@@ -1,0 +1,97 @@
+"""The last word of a search: the best few by the supernet's weights, each trained from scratch for a short while.
+
+Weights that thousands of paths share rank architectures only roughly, and small differences among the best not at all.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from hetsearch.models.network import build_network
+from hetsearch.nas.config import NasConfig, RewardConfig
+from hetsearch.nas.costs import Path as Architecture
+from hetsearch.nas.paths import Paths
+from hetsearch.nas.rewards import HOMOGENEOUS, Metrics, reward_of
+from hetsearch.nas.search import Found
+from hetsearch.training.joining import Joining
+from hetsearch.training.loop import make_accelerator
+from hetsearch.training.query import heterogeneous
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """One of the best few.
+
+    Attributes:
+        arch: its string.
+        reward: with the supernet's weights.
+        alone: its reward after a short training of its own; None where there was no final.
+        metrics: of that training, on the validation split.
+    """
+
+    arch: str
+    reward: float
+    alone: float | None = None
+    metrics: Metrics | None = None
+
+
+def unlike(ranked: Sequence[Architecture], count: int, differ: int) -> list[Architecture]:
+    """The first of a ranking, and the next ones that differ from all before in at least ``differ`` genes."""
+    chosen: list[Architecture] = []
+    for path in ranked:
+        if len(chosen) == count:
+            break
+        if all(sum(a != b for a, b in zip(path, other, strict=True)) >= differ for other in chosen):
+            chosen.append(path)
+    return chosen
+
+
+def hold_final(
+    config: NasConfig, reward: RewardConfig, joining: Joining, paths: Paths, found: Found, out: Path
+) -> list[Finalist]:
+    """Let the best of a search race; without ``search.final`` the best stands alone.
+
+    Args:
+        config: the search.
+        reward: what decides.
+        joining: from :func:`hetsearch.nas.train.open_search`.
+        paths: the architectures.
+        found: what was searched.
+        out: folder of the short trainings, one a finalist; those that are done are not done again.
+
+    Returns:
+        The finalists, the winner first.
+    """
+    final = config.search.final
+    if final is None:
+        best = found.best(paths, 1)[0]
+        return [Finalist(paths.spell(best), found.rewards[best])]
+    rivals = unlike(found.best(paths, len(found.rewards)), final.count, final.differ)
+    finalists = []
+    for number, path in enumerate(rivals):
+        name = paths.spell(path)
+        metrics = _train(config, joining, name, out / name)
+        alone = reward_of(metrics, reward)
+        tqdm.write(f"final, {number + 1} of {len(rivals)}: {name}, {reward.kind} {alone:.4f}", file=sys.stderr)
+        finalists.append(Finalist(name, found.rewards[path], alone, metrics))
+    return sorted(finalists, key=lambda one: (-(one.alone or 0.0), -one.reward, one.arch))
+
+
+def _train(config: NasConfig, joining: Joining, architecture: str, out: Path) -> Metrics:
+    recipe = config.final_recipe(architecture)
+    encoder = recipe.encoder
+    accelerator = make_accelerator(recipe)
+    torch.manual_seed(recipe.seed)
+    network = build_network(encoder.architecture, encoder.arguments, dim=encoder.dim, spec=recipe.input)
+    evaluate = heterogeneous(joining.validation, joining.reference)
+    own = replace(joining, recipe=recipe)
+    best = own.fit(network, out, evaluate=evaluate, accelerator=accelerator).best
+    # Without the gallery's vectors there is M(q, q) alone, and its names have no prefix.
+    known = any(name.startswith(HOMOGENEOUS) for name in best)
+    return best if known else {f"{HOMOGENEOUS}{name}": value for name, value in best.items()}
