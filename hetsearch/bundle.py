@@ -16,6 +16,7 @@ CARD = "encoder.json"
 ONNX = "model.onnx"
 WEIGHTS = "model.safetensors"
 MODEL_CARD = "README.md"
+BLEND = "blend"  # the architecture of an encoder that holds two, see hetsearch.export.blend
 
 Role = Literal["gallery", "query", "free"]
 Precision = Literal["float32", "float16", "int8-weights", "int8", "int8-nncf"]
@@ -29,7 +30,7 @@ class EncoderCard(BaseModel):
     role: Role
     space: str
     dim: int
-    architecture: str  # a name in the registry of networks
+    architecture: str  # a name in the registry of networks, or BLEND
     arguments: dict[str, Any] = Field(default_factory=dict)
     prototypes: int = 0  # class means that a vector is drawn towards, see hetsearch.models.prototypes
     input: InputSpec

@@ -13,7 +13,7 @@ import re
 import stat
 import warnings
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal, TypeAlias
+from typing import Annotated, Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,10 @@ class InputSpec(BaseModel):
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, not {self.std}")
         return self
+
+    def form(self) -> dict[str, Any]:
+        """What decides the pixels: all but ``mean`` and ``std``, which are applied inside the networks."""
+        return self.model_dump(exclude={"mean", "std"})
 
 
 def open_image(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Image.Image:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from hetsearch.errors import DamagedArtifact, DataError, SpaceMismatch
+from hetsearch.errors import DamagedArtifact, DataError, SpaceMismatch, UsageError
 from hetsearch.files import atomic_folder, checksums, dump_json, read_json, verify_checksums
 from hetsearch.preprocess import InputSpec
 
@@ -206,6 +206,44 @@ def check_vectors(vectors: NDArray[Any], dim: int, *, what: str) -> None:
         expected=f"1 ± {NORM_TOLERANCE}",
         hint="Divide each vector by its norm.",
     )
+
+
+def require_share(share: float) -> None:
+    """Refuse a share of a blend that leaves out one of its encoders.
+
+    Raises:
+        UsageError: it is not above 0 and below 1.
+    """
+    if not 0 < share < 1:
+        raise UsageError("the share of a blend is wrong", observed=share, expected="more than 0 and less than 1")
+
+
+def blend_vectors(gallery: Vectors, query: Vectors, share: float) -> Vectors:
+    """The unit vectors ``(1 - share) · gallery + share · query``, each divided by its length.
+
+    Args:
+        gallery: the gallery encoder's, ``(n, dim)``, unit rows.
+        query: the query encoder's of the same images, ``(n, dim)``, unit rows.
+        share: of ``query``, above 0 and below 1.
+
+    Raises:
+        UsageError: another share.
+        DataError: the shapes differ, or two vectors are opposite, so that nothing but rounding would be left.
+    """
+    require_share(share)
+    if gallery.shape != query.shape or gallery.ndim != 2:
+        raise DataError("vectors to blend do not match", observed=f"{gallery.shape} and {query.shape}")
+    mixed = (1 - share) * gallery.astype(np.float64) + share * query.astype(np.float64)
+    lengths = np.linalg.norm(mixed, axis=1, keepdims=True)
+    if not (lengths > NORM_TOLERANCE).all():
+        row = int(np.argmin(lengths > NORM_TOLERANCE))
+        raise DataError(
+            "the two encoders' vectors of an image are opposite, and their blend has no direction",
+            observed=f"length {lengths[row, 0]:.1e} in row {row} with share {share}",
+            expected=f"more than {NORM_TOLERANCE}",
+            hint="Take another share; encoders of one space should agree far better.",
+        )
+    return np.asarray(mixed / lengths, dtype=np.float32)
 
 
 def fingerprint_of(arrays: Mapping[str, NDArray[Any]]) -> str:

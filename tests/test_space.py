@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from hetsearch.errors import DamagedArtifact, DataError, SpaceMismatch, UsageError
 from hetsearch.preprocess import InputSpec
-from hetsearch.space import Embeddings, EmbeddingSpace, check_vectors, fingerprint_of, require_space
+from hetsearch.space import (
+    Embeddings,
+    EmbeddingSpace,
+    blend_vectors,
+    check_vectors,
+    fingerprint_of,
+    require_space,
+)
 from tests.support import OTHER_SPACE, SPACE
 
 RNG = np.random.default_rng(0)
@@ -153,3 +160,28 @@ def test_another_schema(tmp_path: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 2}))
     with pytest.raises(DamagedArtifact, match="has another schema: observed 2, expected 1"):
         EmbeddingSpace.load(tmp_path)
+
+
+def test_a_blend_lies_between_two_vectors() -> None:
+    g, q = np.array([[1, 0], [0.6, 0.8]], np.float32), np.array([[0, 1], [0.6, 0.8]], np.float32)
+    found = blend_vectors(g, q, 0.25)
+    assert found.dtype == np.float32
+    # 3 parts of the one and 1 of the other; what is the same stays so.
+    np.testing.assert_allclose(found, [[3 / np.sqrt(10), 1 / np.sqrt(10)], [0.6, 0.8]], atol=1e-7)
+    check_vectors(found, 2, what="the blends")
+    assert blend_vectors(g[:0], q[:0], 0.5).shape == (0, 2)
+
+
+def test_what_has_no_blend() -> None:
+    g = np.eye(3, dtype=np.float32)
+    q = g * np.array([[1], [-1], [1]], np.float32)
+    with pytest.raises(DataError, match=r"are opposite.* length 0\.0e\+00 in row 1 with share 0\.5, .*another share"):
+        blend_vectors(g, q, 0.5)
+    np.testing.assert_array_equal(blend_vectors(g, q, 0.25), g)  # the longer of the two wins
+    with pytest.raises(DataError, match="row 0"):
+        blend_vectors(g * np.float32("nan"), q, 0.25)
+    with pytest.raises(DataError, match=r"\(3, 3\) and \(2, 3\)"):
+        blend_vectors(g, q[:2], 0.5)
+    for share in (0.0, 1.0, 2.0, float("nan")):
+        with pytest.raises(UsageError, match="more than 0 and less than 1"):
+            blend_vectors(g, q, share)

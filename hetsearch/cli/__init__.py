@@ -11,6 +11,7 @@ from cyclopts import App
 from cyclopts.config import Env
 
 import hetsearch
+from hetsearch.cli.blend import blend
 from hetsearch.cli.console import say
 from hetsearch.cli.data import app as data
 from hetsearch.cli.evaluate import evaluate
@@ -32,7 +33,7 @@ app = App(
     suppress_keyboard_interrupt=False,  # main() says what an interrupted job leaves
 )
 # In the order of the work. What a command needs is imported when it is called, so that --help answers at once.
-COMMANDS = (quickstart, data, train, nas, export, index, search, evaluate, inspect)
+COMMANDS = (quickstart, data, train, nas, export, blend, index, search, evaluate, inspect)
 for _command in COMMANDS:
     app.command(_command)
 app.command(serve, config=Env("HETSEARCH_", command=False))

@@ -72,6 +72,22 @@ class Sides:
         blocks = plan_of(self.query(alike), self.gallery(alike)).blocks()
         return any(bool(relevance_of(packed).any()) for _, packed in blocks)
 
+    def require_positives(self, data: str) -> None:
+        """Refuse images among which no query has an item to find.
+
+        Args:
+            data: name of the images, for the message.
+
+        Raises:
+            DataError: so it is.
+        """
+        if not self.any_positive():
+            raise DataError(
+                f"no query of '{data}' has a relevant item",
+                observed=f"{len(self.query_rows)} queries without one",
+                hint="Each label needs a query and, besides it, an item that is not excluded.",
+            )
+
     def _items(self, vectors: Vectors, rows: NDArray[np.int64]) -> Items:
         groups = None if self.groups is None else self.groups[rows]
         return Items(vectors[rows], self.labels[rows], self.keys[rows], groups)

@@ -6,6 +6,7 @@ which a gallery changes, :class:`Release` for gates and baselines.
 """
 
 from hetsearch.evaluation.backfill import backfill_rows, orders_of
+from hetsearch.evaluation.blending import Choice, choose_share, require_better
 from hetsearch.evaluation.embeddings import evaluate_embeddings
 from hetsearch.evaluation.evaluate import evaluate
 from hetsearch.evaluation.gates.release import Release, require_gates
@@ -28,6 +29,7 @@ from hetsearch.evaluation.upgrades import UpgradeMatrix, compatibility_matrices,
 __all__ = [
     "METRICS",
     "BackfillRow",
+    "Choice",
     "EncoderRow",
     "Evaluation",
     "Example",
@@ -40,11 +42,13 @@ __all__ = [
     "UpgradeMatrix",
     "Verdict",
     "backfill_rows",
+    "choose_share",
     "compatibility_matrices",
     "compatibility_matrix",
     "evaluate",
     "evaluate_embeddings",
     "orders_of",
+    "require_better",
     "require_gates",
     "write_evaluation",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import Failure
 from hetsearch.data.sides import Sides
-from hetsearch.errors import DataError, UsageError
+from hetsearch.errors import UsageError
 from hetsearch.evaluation.backfill import backfill_rows, orders_of, require_older
 from hetsearch.evaluation.cost import cost_of
 from hetsearch.evaluation.examples import pick_examples
@@ -76,14 +76,14 @@ def evaluate(
     own, light, independent = names[0], names[1 : len(queries) + 1], names[len(queries) + 1 :]
     encoders = dict(zip(names, [gallery, *queries, *(encoder for _, encoder in free)], strict=True))
     roles = {own: "gallery", **dict.fromkeys(light, "query"), **dict.fromkeys(independent, "free")}
-    _check_sides(Sides.of(images), images.name)  # told before an hour of embedding, not after
+    Sides.of(images).require_positives(images.name)  # told before an hour of embedding, not after
     listing = listing_of(images)
     replaced = {f"{older.name} (older)": older} if older else {}
     vectors, images, failures = embed_all({**encoders, **replaced}, images, progress=progress)
     before = [vectors.pop(name) for name in replaced]
     sides = Sides.of(images)
     if failures:
-        _check_sides(sides, images.name)
+        sides.require_positives(images.name)
     controls, left_out = _controls(own, independent, vectors)
     if older is not None and (space is None or space.classifier is None):
         left_out["order gain"] = "the classifier of the gallery encoder's space is not there"
@@ -159,15 +159,6 @@ def _check_encoders(
                 expected="a space of its own",
                 hint="Give an encoder of the gallery's space with --query.",
             )
-
-
-def _check_sides(sides: Sides, data: str) -> None:
-    if not sides.any_positive():
-        raise DataError(
-            f"no query of '{data}' has a relevant item",
-            observed=f"{len(sides.query_rows)} queries without one",
-            hint="Each label needs a query and, besides it, an item that is not excluded.",
-        )
 
 
 def _controls(

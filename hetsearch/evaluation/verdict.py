@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hetsearch.bundle import EncoderCard
+from hetsearch.bundle import BLEND, EncoderCard
 from hetsearch.evaluation.result import METRICS, FlipRow, Verdict
 from hetsearch.evaluation.scores import PerQuery
 from hetsearch.metrics import (
@@ -31,7 +31,8 @@ class Paragon:
     """M(g, g) of the float32 gallery encoder: the denominator of retention.
 
     Attributes:
-        source: ``measured, float32``, ``measured, int8-weights`` … or ``recorded, float32``.
+        source: ``measured, float32``, ``measured, int8-weights`` … or ``recorded, float32``; of a blend
+            ``recorded, float32, unblended``, or ``measured, blend``.
         metrics: by metric, fractions.
         values: by metric, per query; None where only the means were recorded.
     """
@@ -48,7 +49,8 @@ class Paragon:
 def paragon_of(card: EncoderCard, data: str, own: PerQuery) -> Paragon:
     """The float32 gallery encoder's M(g, g), measured if ``card`` is float32, else as its card recorded it.
 
-    A record counts only if it is of the same data and the same number of queries.
+    A record counts only if it is of the same data and the same number of queries. The M(g, g) of a blend is something
+    else, whatever its precision: it is the record of its gallery encoder that counts, which a blend takes over.
 
     Args:
         card: the gallery encoder's.
@@ -56,7 +58,8 @@ def paragon_of(card: EncoderCard, data: str, own: PerQuery) -> Paragon:
         own: M(g, g) as measured now, per query.
     """
     measured = {metric: float(own[metric].mean()) for metric in METRICS}
-    if card.precision == "float32":
+    blend = card.architecture == BLEND
+    if card.precision == "float32" and not blend:
         return Paragon("measured, float32", measured, own)
     recorded = card.numbers.get("paragon")
     if (
@@ -67,8 +70,8 @@ def paragon_of(card: EncoderCard, data: str, own: PerQuery) -> Paragon:
         and all(_is_fraction(recorded["metrics"].get(metric)) for metric in METRICS)
     ):
         metrics = {metric: float(recorded["metrics"][metric]) for metric in METRICS}
-        return Paragon("recorded, float32", metrics, None)
-    return Paragon(f"measured, {card.precision}", measured, own)
+        return Paragon("recorded, float32, unblended" if blend else "recorded, float32", metrics, None)
+    return Paragon(f"measured, {BLEND if blend else card.precision}", measured, own)
 
 
 def judge(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from hetsearch.bundle import WEIGHTS, EncoderCard
+from hetsearch.bundle import BLEND, WEIGHTS, EncoderCard
 from hetsearch.errors import DamagedArtifact, UsageError
 from hetsearch.files import write_bytes
 from hetsearch.models.network import EncoderNetwork, build_network
@@ -36,9 +36,14 @@ def load_network(folder: Path, card: EncoderCard) -> EncoderNetwork:
     """Make the network of an encoder bundle and load its float32 weights.
 
     Raises:
-        UsageError: the bundle was released without ``model.safetensors``.
+        UsageError: the bundle was released without ``model.safetensors``, or is a blend, which has none.
         DamagedArtifact: the weights do not fit the card.
     """
+    if card.architecture == BLEND:
+        raise UsageError(
+            f"'{folder}' is a blend of two encoders and has no weights of its own",
+            hint="Train or export the two that it was made of, and blend them again with 'hetsearch blend'.",
+        )
     path = folder / WEIGHTS
     if not path.is_file():
         raise UsageError(

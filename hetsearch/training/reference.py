@@ -201,7 +201,6 @@ def _key_is_path(images: ImageSet) -> bool:
 
 def pixels_for(wanted: InputSpec, has: InputSpec, images: LoadedImages) -> Pixels:
     """The images in another encoder's specification; read again only where it is another one."""
-    same = {"mean", "std"}  # are applied inside the networks
-    if wanted.model_dump(exclude=same) == has.model_dump(exclude=same):
+    if wanted.form() == has.form():
         return images.pixels
     return images.in_specification(wanted)

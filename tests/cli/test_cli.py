@@ -55,7 +55,7 @@ def picture(path: Path, size: tuple[int, int] = (30, 20)) -> Path:
 def test_every_command_has_help(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0
-    for name in ("quickstart", "data", "train", "nas", "export", "index", "search", "evaluate", "inspect"):
+    for name in ("quickstart", "data", "train", "nas", "export", "blend", "index", "search", "evaluate", "inspect"):
         assert f" {name} " in out
         assert run(name, "--help")[0] == 0
 

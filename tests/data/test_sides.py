@@ -52,3 +52,8 @@ def test_whether_any_query_has_an_item_to_find(make_images, labels, groups, role
     groups = None if groups is None else tuple(groups)
     sides = Sides.of(make_images(3, labels=tuple(labels), groups=groups, roles=roles))
     assert sides.any_positive() is expected
+    if expected:
+        sides.require_positives("some")
+    else:
+        with pytest.raises(DataError, match="no query of 'some' has a relevant item: observed"):
+            sides.require_positives("some")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hetsearch.bundle import BLEND
 from hetsearch.evaluation.gates.figures import figures_of
 from hetsearch.evaluation.result import METRICS
 from hetsearch.evaluation.verdict import Paragon, flips_by_class, judge, paragon_of
@@ -165,6 +166,17 @@ def test_the_paragon_of_another_precision_is_the_record(make_encoder):
     paragon = paragon_of(card, "fake:test", correct(150))
     assert paragon.as_dict() == {"source": "recorded, float32", "metrics": dict.fromkeys(METRICS, 0.97)}
     assert paragon.values is None
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8-weights"])
+def test_the_paragon_of_a_blend_is_the_record_of_its_gallery_encoder(make_encoder, precision):
+    card = make_encoder("b", precision=precision, numbers={"paragon": RECORD}).card
+    blend = card.model_copy(update={"architecture": BLEND})
+    paragon = paragon_of(blend, "fake:test", correct(150))
+    assert paragon.as_dict() == {"source": "recorded, float32, unblended", "metrics": dict.fromkeys(METRICS, 0.97)}
+    assert paragon_of(blend, "fake:validation", correct(150)).as_dict() == {
+        "source": "measured, blend", "metrics": dict.fromkeys(METRICS, 0.75),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

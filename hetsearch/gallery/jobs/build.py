@@ -29,7 +29,7 @@ from hetsearch.gallery.jobs.estimate import require_room
 from hetsearch.gallery.jobs.generation import settle, write_generation
 from hetsearch.gallery.jobs.plan import BATCH, SHARD_ROWS, Job, estimated, make_job, require_same, resumed
 from hetsearch.gallery.jobs.report import BuildReport, folder_bytes
-from hetsearch.gallery.manifest import MANIFEST, Manifest, write_manifest
+from hetsearch.gallery.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from hetsearch.gallery.omitted import read_failures
 from hetsearch.runtime.encoder import Encoder
 
@@ -150,6 +150,12 @@ def _done_before(job: Job, begin: float) -> BuildReport:
                 f"ignored. Choose another --out for it",
                 stacklevel=3,
             )
+    if job.manifest.plan.weights != read_manifest(job.folder, card.generation).plan.weights:
+        warnings.warn(
+            f"the gallery '{job.out}' was made by '{card.encoder}', and '{job.encoder.name}' is another network of the "
+            f"same space: nothing is embedded. Choose another --out for its vectors",
+            stacklevel=3,
+        )
     if job.uri is not None and not card.index.startswith(job.uri):
         warnings.warn(f"the gallery '{job.out}' is finished at '{card.index}'; '{job.uri}' is ignored", stacklevel=3)
     failures = read_failures(job.folder, card.generation)

@@ -187,7 +187,8 @@ def warn_of_another_encoder(live: Live, encoder: Encoder) -> None:
     if weights_of(encoder) != live.shards.manifest.plan.weights:
         warnings.warn(
             f"the vectors of '{live.out}' were made by '{live.card.encoder}', and '{encoder.name}' is another network "
-            f"of the same space: its vectors are searched among them, but may find less",
+            f"of the same space: its vectors are searched among them, but may find less. 'hetsearch index build' into "
+            f"another folder makes a gallery of one network",
             stacklevel=3,
         )
 

@@ -61,6 +61,12 @@ def upgrade_gallery(
         live = Live.read(out)
         if live.card.space == space.id:
             settle(out)
+            if weights_of(encoder) != live.shards.manifest.plan.weights:
+                warnings.warn(
+                    f"'{encoder.name}' is another network of the space that '{out}' has already, so that there is "
+                    f"nothing to upgrade by declaration. For its vectors: 'hetsearch index build' into another folder",
+                    stacklevel=2,
+                )
             return UpgradeReport.of(out, live.card, begin, nothing=True)
         records = declared(live.card.spaces or {live.card.space: live.card.count}, space)
         _require_dimension(live.card, space)

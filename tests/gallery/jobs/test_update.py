@@ -408,7 +408,7 @@ def test_another_network_of_the_space_is_said(
     encoder: OnnxEncoder, folder: Path, gallery: Path, tmp_path: Path
 ) -> None:
     other = load_encoder(linear_bundle(tmp_path / "small", space=SPACE, seed=4))
-    with pytest.warns(UserWarning, match="'small' is another network of the same space"):
+    with pytest.warns(UserWarning, match="'small' is another network of the same space.*index build' into another"):
         update_gallery(gallery, other, open_source(str(folder)), progress=False)
 
 

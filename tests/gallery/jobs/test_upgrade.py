@@ -97,6 +97,14 @@ def test_the_same_upgrade_again_is_nothing_to_do(pair: Pair, gallery: Path) -> N
     assert snapshot(gallery) == before
 
 
+def test_another_network_of_the_space_is_no_upgrade(pair: Pair, gallery: Path, tmp_path: Path) -> None:
+    before = snapshot(gallery)
+    other = load_encoder(linear_bundle(tmp_path / "blended", space=SPACE, seed=4))
+    with pytest.warns(UserWarning, match="'blended' is another .* nothing to upgrade by declaration.*index build"):
+        assert upgrade_gallery(gallery, other, pair.before).nothing
+    assert snapshot(gallery) == before
+
+
 def test_older_queries_and_vectors_are_refused_from_the_switch_on(pair: Pair, sixty: ImageSet, gallery: Path) -> None:
     query = pair.old.encode([sixty.read(0)])
     open_gallery(gallery).search(query, 1)
