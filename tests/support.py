@@ -13,7 +13,7 @@ from hetsearch.bundle import ONNX, WEIGHTS, EncoderCard, Role, write_card
 from hetsearch.preprocess import InputSpec
 
 # Old enough for every onnxruntime that pyproject.toml allows.
-OPSET = 17
+OPSET = 18
 IR_VERSION = 8
 
 SPACE = "sp_00112233445566aa"

@@ -23,11 +23,13 @@ from hetsearch.errors import UsageError
 from hetsearch.export.onnx_file import describe
 from hetsearch.export.parity import SMALLEST_COSINE, Parity, compare
 from hetsearch.files import atomic_folder, sha256_of
+from hetsearch.preprocess import InputSpec, Pixels, preprocess
 from hetsearch.runtime.backends import INPUT, OUTPUT
 from hetsearch.runtime.onnx_encoder import OnnxEncoder, load_encoder
-from hetsearch.space import blend_vectors, require_share, require_space
+from hetsearch.space import Vectors, blend_vectors, require_share, require_space
 
 REFERENCE = "the two encoders blended in NumPy"
+ANTIALIASED = 18  # the first version of ONNX's operators whose Resize can
 NOT_MEASURED = {"measured": False, "reason": "the share was given, not chosen on images"}
 
 
@@ -58,12 +60,13 @@ def require_blendable(gallery: OnnxEncoder, query: OnnxEncoder, out: Path) -> No
                 hint="The order is: hetsearch blend GALLERY_ENCODER QUERY_ENCODER.",
             )
     wanted, found = gallery.input.form(), query.input.form()
-    if other := [name for name in wanted if wanted[name] != found[name]]:
+    smaller = {"size": found["size"]} if found["size"] < wanted["size"] else {}  # made smaller in the file
+    if other := [name for name in wanted if {**wanted, **smaller}[name] != found[name]]:
         raise UsageError(
             f"'{query.name}' takes other pictures than '{gallery.name}', and a blend gives both the same pixels",
             observed=", ".join(f"{name} {found[name]}" for name in other),
             expected=", ".join(f"{name} {wanted[name]}" for name in other),
-            hint="Train a query encoder with the gallery encoder's 'input' (mean and std may differ).",
+            hint="Train a query encoder with the gallery encoder's 'input' (mean, std and a smaller size may differ).",
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         hint = "A blend replaces nothing: choose another --out, or remove it."
@@ -83,7 +86,7 @@ def blend_bundles(
 
     Args:
         gallery: the gallery encoder.
-        query: the query encoder, of the same space and the same pictures.
+        query: the query encoder, of the same space and the same pictures, or smaller ones.
         out: folder of the new bundle.
         share: of the query encoder, above 0 and below 1.
         measured: how the share was chosen, for the card; None where nothing was measured.
@@ -95,7 +98,8 @@ def blend_bundles(
     """
     require_share(share)
     require_blendable(gallery, query, out)
-    model = merge_networks(onnx.load(gallery.folder / ONNX), onnx.load(query.folder / ONNX), share)
+    resized = None if query.input.size == gallery.input.size else query.input
+    model = merge_networks(onnx.load(gallery.folder / ONNX), onnx.load(query.folder / ONNX), share, resized)
     sources = {"gallery_encoder": _source(gallery), "query_encoder": _source(query)}
     paragon = gallery.card.numbers.get("paragon")  # M(g, g), which M(b, b) is not
     card = EncoderCard(
@@ -119,28 +123,39 @@ def blend_bundles(
         (new / ONNX).write_bytes(model.SerializeToString())
         write_card(new, card)
         parity = compare(
-            lambda batch: blend_vectors(gallery.encode_pixels(batch), query.encode_pixels(batch), share),
+            lambda batch: blend_vectors(gallery.encode_pixels(batch), _encode(query, batch), share),
             load_encoder(new),
             precision=card.precision,
-            bound=SMALLEST_COSINE["float32"],  # the same files on both sides, whatever their precision
+            # The same files on both sides, whatever their precision; a pixel that is made smaller may be one level off.
+            bound=SMALLEST_COSINE["float16" if resized else "float32"],
             name=REFERENCE,
         )
         write_card(new, card.model_copy(update={"parity": parity.as_dict()}))
     return parity
 
 
-def merge_networks(gallery: onnx.ModelProto, query: onnx.ModelProto, share: float) -> onnx.ModelProto:
+def merge_networks(
+    gallery: onnx.ModelProto, query: onnx.ModelProto, share: float, resized: InputSpec | None = None
+) -> onnx.ModelProto:
     """One graph of two: both take ``pixels``, and ``embedding`` is their blend, unit rows.
 
     Args:
         gallery: from ``pixels`` to ``embedding``, unit rows.
-        query: likewise, of the same shapes.
+        query: likewise.
         share: of ``query``.
+        resized: what ``query`` takes, where it is smaller; None where it takes the same pixels.
 
     Raises:
         UsageError: the files were written for different versions of ONNX's operators.
     """
     opsets = _opsets(gallery, query)
+    if resized and opsets[""] < ANTIALIASED:
+        raise UsageError(
+            "the query encoder's pictures are smaller, and the ONNX files' operators cannot resize as Pillow does",
+            observed=f"version {opsets['']}",
+            expected=f"version {ANTIALIASED} or newer",
+            hint="Make both files again with 'hetsearch export'.",
+        )
     heavy, light = compose.add_prefix(gallery, "gallery."), compose.add_prefix(query, "query.")
     for side in (heavy, light):
         side.ir_version = max(gallery.ir_version, query.ir_version)  # a newer format holds what an older one does
@@ -151,7 +166,7 @@ def merge_networks(gallery: onnx.ModelProto, query: onnx.ModelProto, share: floa
     graph = merged.graph
     nodes = [
         helper.make_node("Identity", [INPUT], [f"gallery.{INPUT}"]),
-        helper.make_node("Identity", [INPUT], [f"query.{INPUT}"]),
+        _resize(resized) if resized else helper.make_node("Identity", [INPUT], [f"query.{INPUT}"]),
         *graph.node,
         helper.make_node("Mul", [f"gallery.{OUTPUT}", "gallery_share"], ["gallery_part"]),
         helper.make_node("Mul", [f"query.{OUTPUT}", "query_share"], ["query_part"]),
@@ -164,7 +179,32 @@ def merge_networks(gallery: onnx.ModelProto, query: onnx.ModelProto, share: floa
     graph.output.append(helper.make_value_info(OUTPUT, gallery.graph.output[0].type))
     for name, value in (("gallery_share", 1 - share), ("query_share", share)):
         graph.initializer.append(numpy_helper.from_array(np.array(value, dtype=np.float32), name))
+    if resized:
+        sides = np.array([resized.size, resized.size], dtype=np.int64)
+        graph.initializer.append(numpy_helper.from_array(sides, "query_sides"))
     return merged
+
+
+def _resize(spec: InputSpec) -> onnx.NodeProto:
+    """Pillow's filter, antialiased and with the weights of what lies outside left out; a level off at the most."""
+    return helper.make_node(
+        "Resize",
+        [INPUT, "", "", "query_sides"],
+        [f"query.{INPUT}"],
+        mode={"bilinear": "linear", "bicubic": "cubic"}[spec.resample],
+        antialias=1,
+        axes=[2, 3],
+        exclude_outside=1,
+        cubic_coeff_a=-0.5,
+    )
+
+
+def _encode(query: OnnxEncoder, pixels: Pixels) -> Vectors:
+    """The query encoder's vectors of a gallery encoder's pixels, made smaller by Pillow where they are too large."""
+    if pixels.shape[-1] != query.input.size:
+        pictures = (picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0) for picture in pixels)
+        pixels = np.stack([preprocess(np.ascontiguousarray(picture), query.input) for picture in pictures])
+    return query.encode_pixels(pixels)
 
 
 def _opsets(*models: onnx.ModelProto) -> dict[str, int]:

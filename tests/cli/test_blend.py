@@ -142,12 +142,12 @@ def test_wrong_usage(run: Run, pair: tuple[Path, Path], tmp_path: Path, words: t
 def test_what_cannot_be_blended(run: Run, pair: tuple[Path, Path], tmp_path: Path) -> None:
     heavy, light = pair
     other = linear_bundle(tmp_path / "other", space=OTHER_SPACE)
-    small = linear_bundle(tmp_path / "small", space=SPACE, spec=InputSpec(size=20))
+    large = linear_bundle(tmp_path / "large", space=SPACE, spec=InputSpec(size=32))
     given = ("--share", "0.5", "--out")
     assert run("blend", *pair, *given, tmp_path / "b")[0] == 0
     for words, code, message in (
         ((heavy, other), 4, f"observed {OTHER_SPACE}, expected {SPACE}"),
-        ((heavy, small), 2, "observed size 20, expected size 28"),
+        ((heavy, large), 2, "observed size 32, expected size 28"),
         ((light, heavy), 2, "The order is: hetsearch blend GALLERY_ENCODER QUERY_ENCODER"),
         ((tmp_path / "b", light), 2, "is a blend already"),
         ((heavy, tmp_path / "nothing"), 2, "is not an encoder bundle"),

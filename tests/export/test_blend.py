@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from hetsearch.bundle import BLEND, MODEL_CARD, ONNX, WEIGHTS, EncoderCard, Precision, read_card, write_card
 from hetsearch.errors import HetsearchError, SpaceMismatch, UsageError
@@ -60,6 +61,28 @@ def test_the_file_gives_the_blend_of_what_both_networks_compute(
     np.testing.assert_allclose(encoder.encode_pixels(pixels), expected, atol=1e-5)
     np.testing.assert_allclose(encoder.encode_pixels(pixels[:1]), expected[:1], atol=1e-5)
     assert (report.images, report.batches, report.largest_difference < 1e-6) == (42, (1, 2, 7), True)
+
+
+@pytest.mark.parametrize("resample", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("size", "channels"), [(14, 1), (20, 3)])
+def test_a_query_encoder_of_smaller_pictures_gets_them_as_pillow_makes_them(
+    tmp_path: Path, fashion_test: tuple[np.ndarray, np.ndarray], resample: str, size: int, channels: int
+) -> None:
+    form = {"channels": channels, "resample": resample, "mean": (0.5,) * channels, "std": (0.5,) * channels}
+    large, small = InputSpec(**form), InputSpec(size=size, **form)
+    blend_bundles(heavy(tmp_path, spec=large), light(tmp_path, spec=small), tmp_path / "b", 0.5)
+    pictures = fashion_test[0][:40]
+    pixels = np.repeat(pictures[:, None], channels, axis=1)
+    pixels[:, -1] //= 2  # colours differ
+    kinds = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+    fewer = np.stack([
+        [np.asarray(Image.fromarray(plane).resize((size, size), kinds[resample])) for plane in one] for one in pixels
+    ])  # fmt: skip
+    expected = blended(linear_vectors(pixels, DIM, large, 0), linear_vectors(fewer, DIM, small, 1), 0.5)
+    found = load_encoder(tmp_path / "b").encode_pixels(pixels)
+    assert (found * expected).sum(axis=1).min() > 0.9999
+    if size == 14:  # half the side: to the last bit
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_the_released_pair_with_int8_weights(tmp_path: Path, fashion_test: tuple[np.ndarray, np.ndarray]) -> None:
@@ -121,6 +144,7 @@ def test_the_same_blend_again_is_the_same_file(tmp_path: Path) -> None:
         ({"role": "query"}, {}, UsageError, "'.*heavy' is no gallery encoder: observed role query.*The order is"),
         ({}, {"role": "gallery"}, UsageError, "'.*light' is no query encoder: observed role gallery"),
         ({}, {"spec": InputSpec(size=32)}, UsageError, "other pictures .* observed size 32, expected size 28.*mean"),
+        ({}, {"spec": InputSpec(size=20, resample="bicubic")}, UsageError, "observed resample bicubic, expected"),
         (
             {}, {"spec": InputSpec(background=0, fit="squash")}, UsageError,
             "observed fit squash, background 0, expected fit pad, background 255",
@@ -166,12 +190,22 @@ def test_files_of_two_versions_of_onnx(tmp_path: Path) -> None:
     model = onnx.load(q.folder / ONNX)
     model.opset_import[0].version = 16
     onnx.save(model, str(q.folder / ONNX))
-    with pytest.raises(UsageError, match=r"observed versions 17 and 16 of 'ai\.onnx'.*hetsearch export"):
+    with pytest.raises(UsageError, match=r"observed versions 18 and 16 of 'ai\.onnx'.*hetsearch export"):
         blend_bundles(g, q, tmp_path / "b", 0.5)
-    model.opset_import[0].version = 17
+    model.opset_import[0].version = 18
     model.ir_version -= 1  # an older format is no obstacle
     onnx.save(model, str(q.folder / ONNX))
     blend_bundles(g, q, tmp_path / "b", 0.5)
+
+
+def test_files_too_old_to_resize(tmp_path: Path) -> None:
+    g, q = heavy(tmp_path), light(tmp_path, spec=InputSpec(size=14))
+    for side in (g, q):
+        model = onnx.load(side.folder / ONNX)
+        model.opset_import[0].version = 17
+        onnx.save(model, str(side.folder / ONNX))
+    with pytest.raises(UsageError, match=r"cannot resize as Pillow does: observed version 17, expected version 18"):
+        blend_bundles(g, q, tmp_path / "b", 0.5)
 
 
 def test_a_file_that_disagrees_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
