@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hetsearch.evaluation import Evaluation
+from hetsearch.evaluation.blending import Choice
 from hetsearch.evaluation.result import METRICS, MatrixRow, Verdict
 
 Mistakes = dict[str, dict[str, Any]]  # of one seed: row of results/NAME.json → its metrics and their intervals
@@ -17,10 +18,25 @@ MEANING = {
     "baseline": "M(q*,q*)",
     "control": "M(q*,g)",
 }
+BLENDED = {"heterogeneous": "M(q,b)", "paragon": "M(b,b)"}  # in a gallery of the blend
 
 
-def as_markdown(name: str, command: str, found: dict[int, Evaluation], mistakes: Sequence[Mistakes]) -> str:
-    """The table for people: mean over seeds with the range, and each seed's verdict."""
+def as_markdown(
+    name: str,
+    command: str,
+    found: dict[int, Evaluation],
+    blends: dict[int, tuple[Choice, Evaluation]],
+    mistakes: Sequence[Mistakes],
+) -> str:
+    """The table for people: mean over seeds with the range, and each seed's verdict.
+
+    Args:
+        name: of the data set.
+        command: that measured.
+        found: by seed, in a gallery of the gallery encoder.
+        blends: by seed, in a gallery of the blend, where it is clearly better on the validation images.
+        mistakes: of each seed; empty where the classifier knows nothing of the classes.
+    """
     first = next(iter(found.values()))
     costs = first.encoders
     heavy, light = (next(row for row in costs.values() if row.role == role) for role in ("gallery", "query"))
@@ -33,10 +49,12 @@ def as_markdown(name: str, command: str, found: dict[int, Evaluation], mistakes:
         f"| | {' | '.join(METRICS)} |",
         f"| --- | {' | '.join('---' for _ in METRICS)} |",
     ]
-    for kind, cell in MEANING.items():
-        matrix = [row_of(evaluation, kind).metrics for evaluation in found.values()]
-        cells = [_over_seeds([metrics[metric] for metrics in matrix]) for metric in METRICS]
-        lines.append(f"| {cell} | {' | '.join(cells)} |")
+    blended = [evaluation for _, evaluation in blends.values()]
+    for meaning, evaluations in ((MEANING, list(found.values())), (BLENDED, blended)):
+        for kind, cell in meaning.items() if evaluations else ():
+            matrix = [row_of(evaluation, kind).metrics for evaluation in evaluations]
+            cells = [_over_seeds([metrics[metric] for metrics in matrix]) for metric in METRICS]
+            lines.append(f"| {cell} | {' | '.join(cells)} |")
     verdicts = [verdict_of(evaluation) for evaluation in found.values()]
     kept = [_over_seeds([verdict.retention[metric] for verdict in verdicts]) for metric in METRICS]
     lines += [f"| retention M(q,g)/M(g,g) | {' | '.join(kept)} |", ""]
@@ -47,17 +65,24 @@ def as_markdown(name: str, command: str, found: dict[int, Evaluation], mistakes:
         f"{heavy.latency_ms:.1f} ms on one thread.",
         "",
         *([_mistakes_in_words(mistakes), ""] if mistakes else []),
-        "| seed | compatible by map, p@1 | useful by map, p@1 | nfr@1 | pfr@1 |",
-        "| --- | --- | --- | --- | --- |",
+        "| seed | gallery | compatible by map, p@1 | useful by map, p@1 | retention of M(g,g) by map, p@1 | nfr@1, pfr@1 |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
-    for seed, evaluation in found.items():
+    galleries = [(seed, "the gallery encoder's", evaluation) for seed, evaluation in found.items()]
+    galleries += [
+        (seed, f"blended, share {choice.share}", evaluation) for seed, (choice, evaluation) in blends.items()
+    ]
+    for seed, gallery, evaluation in galleries:
         verdict = verdict_of(evaluation)
         claims = [
             ", ".join(_word(answers[metric]) for metric in ("map", "p@1"))
             for answers in (verdict.compatible, verdict.useful)
         ]
-        lines.append(f"| {seed} | {claims[0]} | {claims[1]} | {verdict.nfr_at_1:.4f} | {verdict.pfr_at_1:.4f} |")
-    return "\n".join(lines) + "\n"
+        kept_here = ", ".join(f"{verdict.retention[metric]:.4f}" for metric in ("map", "p@1"))
+        flips = f"{verdict.nfr_at_1:.4f}, {verdict.pfr_at_1:.4f}"
+        lines.append(f"| {seed} | {gallery} | {claims[0]} | {claims[1]} | {kept_here} | {flips} |")
+    told = [f"Seed {seed} was blended for this: {choice.sentence()}." for seed, (choice, _) in blends.items()]
+    return "\n".join([*lines, "", *told]).rstrip() + "\n"
 
 
 def _mistakes_in_words(mistakes: Sequence[Mistakes]) -> str:

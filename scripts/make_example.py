@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from example_words import MEANING, Mistakes, as_markdown, row_of, verdict_of
+from example_words import BLENDED, MEANING, Mistakes, as_markdown, row_of, verdict_of
 from tables import commit, run
 
 from hetsearch.bundle import WEIGHTS, read_card, write_card
@@ -25,10 +25,12 @@ from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import load_pixels
 from hetsearch.data.sources import open_source
 from hetsearch.evaluation import Evaluation, evaluate, write_evaluation
+from hetsearch.evaluation.blending import Choice, choose_share
 from hetsearch.export import export_bundle
+from hetsearch.export.blend import blend_bundles
 from hetsearch.files import write_json, write_text
 from hetsearch.metrics import Items, first_hits, mean_interval
-from hetsearch.runtime import load_encoder
+from hetsearch.runtime import OnnxEncoder, load_encoder
 from hetsearch.runtime.threads import available_threads
 from hetsearch.space import EmbeddingSpace
 
@@ -51,13 +53,15 @@ def main() -> None:
     images = open_source(f"{example.name}:test")
     space = EmbeddingSpace.load(given.runs / example.name)
     found = {seed: example.measure(seed, images) for seed in given.seeds}
+    blends = {seed: blend for seed in given.seeds if (blend := example.blended(seed, images)) is not None}
     # Of classes that were never seen in training the classifier knows nothing.
     known = set(images.labels or ()) <= set(space.classes)
     mistakes = {seed: mistakes_of(evaluation, space) for seed, evaluation in found.items() if known}
     write_evaluation(found[RELEASED], given.runs / f"{example.name}-report", images)
     rows = [row for seed, evaluation in found.items() for row in example.rows(evaluation, seed, mistakes.get(seed, {}))]
+    rows += [row for seed, blend in blends.items() for row in example.blended_rows(*blend, seed)]
     write_json(given.results / f"{example.name}.json", rows)
-    words = as_markdown(example.name, example.command, found, list(mistakes.values()))
+    words = as_markdown(example.name, example.command, found, blends, list(mistakes.values()))
     write_text(given.results / f"{example.name}.md", words)
     example.release(given.zoo / example.name, found[RELEASED], images)
 
@@ -80,19 +84,51 @@ class Example:
 
     def measure(self, seed: int, images: ImageSet) -> Evaluation:
         """The whole matrix of one seed against the float32 gallery encoder."""
-        gallery = load_encoder(self.home / "gallery-encoder", threads=available_threads())
-        query, free = (load_encoder(self.encoder(role, seed)) for role in ("query", "free"))
+        gallery, query, free = self._encoders(seed)
         return evaluate([query], gallery, images, [(free.name, free)], command=self.command)
 
-    def rows(self, evaluation: Evaluation, seed: int, mistakes: Mistakes) -> list[dict[str, Any]]:
-        """Rows of results/NAME.json."""
-        shared = {
+    def blended(self, seed: int, images: ImageSet) -> tuple[Choice, Evaluation] | None:
+        """The same in a gallery of the blend, its share chosen on the validation split; None where it is no better."""
+        gallery, query, free = self._encoders(seed)
+        choice = choose_share(gallery, query, open_source(f"{self.name}:validation"))
+        if not choice.better:
+            return None
+        out = self.runs / f"{self.name}-blend-{seed}"
+        shutil.rmtree(out, ignore_errors=True)
+        blend_bundles(gallery, query, out, choice.share, measured=choice.as_dict(), command=self.command)
+        blend = load_encoder(out, threads=available_threads())
+        return choice, evaluate([query], blend, images, [(free.name, free)], command=self.command)
+
+    def blended_rows(self, choice: Choice, evaluation: Evaluation, seed: int) -> list[dict[str, Any]]:
+        """Rows of M(q, b) and M(b, b)."""
+        named = {row.kind: row for row in evaluation.matrix}
+        return [
+            {
+                "name": name,
+                **self._shared(evaluation, seed),
+                "share": choice.share,
+                "metrics": named[kind].metrics,
+                "ci": named[kind].intervals,
+            }
+            for kind, name in BLENDED.items()
+        ]
+
+    def _encoders(self, seed: int) -> tuple[OnnxEncoder, OnnxEncoder, OnnxEncoder]:
+        gallery = load_encoder(self.home / "gallery-encoder", threads=available_threads())
+        return gallery, load_encoder(self.encoder("query", seed)), load_encoder(self.encoder("free", seed))
+
+    def _shared(self, evaluation: Evaluation, seed: int) -> dict[str, Any]:
+        return {
             "data": evaluation.data,
             "seed": seed,
             "commit": commit(),
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
             "command": self.command,
         }
+
+    def rows(self, evaluation: Evaluation, seed: int, mistakes: Mistakes) -> list[dict[str, Any]]:
+        """Rows of results/NAME.json."""
+        shared = self._shared(evaluation, seed)
         matrix = [
             {"name": MEANING[row.kind], **shared, "metrics": row.metrics, "ci": row.intervals}
             for row in evaluation.matrix
