@@ -24,7 +24,8 @@ def write_words(table: Table, names: Sequence[str], path: Path) -> None:
         f"An addition to \"{ANCHOR}\" stands beside the weights that were chosen for that one. The "
         f"last columns compare with \"{ANCHOR}\" query by query: an advantage counts if its 95 % interval is above 0 "
         "for each of 3 seeds. What becomes the default is decided by the column of the validation split, which cannot "
-        "judge the closed-form maps, because they are fitted there.",
+        "judge the closed-form maps, because they are fitted there; the share of a blend is chosen there too, and its "
+        "M(q,g) is M(q,b), in a gallery that the query encoder has a share in.",
         "",
         "Of each method three settings were tried, by the learning rate or by a weight, a margin or a temperature; "
         "\"setting\" is what was chosen, at the data set's learning rate where it names no other. Where two settings "

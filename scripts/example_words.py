@@ -65,7 +65,7 @@ def as_markdown(
         f"{heavy.latency_ms:.1f} ms on one thread.",
         "",
         *([_mistakes_in_words(mistakes), ""] if mistakes else []),
-        "| seed | gallery | compatible by map, p@1 | useful by map, p@1 | retention of M(g,g) by map, p@1 | nfr@1, pfr@1 |",
+        "| seed | gallery | compatible by map, p@1 | useful by map, p@1 | retention of M(g,g) | nfr@1, pfr@1 |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     galleries = [(seed, "the gallery encoder's", evaluation) for seed, evaluation in found.items()]

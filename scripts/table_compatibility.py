@@ -41,12 +41,14 @@ from compatibility_methods import (
 from compatibility_words import write_words
 from tables import Table, about, run, slug
 
+from hetsearch.bundle import BLEND
 from hetsearch.config import changed, load_config
 from hetsearch.data.images import ImageSet
 from hetsearch.data.pixels import load_pixels
 from hetsearch.data.sides import Sides
 from hetsearch.data.sources import open_source
 from hetsearch.errors import UsageError
+from hetsearch.evaluation.blending import SHARES
 from hetsearch.evaluation.result import METRICS
 from hetsearch.evaluation.run import embed
 from hetsearch.evaluation.scores import Scores, score
@@ -56,7 +58,7 @@ from hetsearch.metrics import flip_rates, update_gain
 from hetsearch.preprocess import InputSpec
 from hetsearch.runtime import Encoder, load_encoder
 from hetsearch.runtime.threads import available_threads
-from hetsearch.space import Vectors
+from hetsearch.space import Vectors, blend_vectors
 from hetsearch.training.gallery import train_gallery
 from hetsearch.training.query import train_query
 from hetsearch.training.recipe import Recipe
@@ -71,12 +73,12 @@ class Benchmark:
     epochs: int
     trial_epochs: int
     rate: float  # peak learning rate of all methods, found with trials of single objectives
-    fitted: tuple[str, ...]  # maps after the best method; not prototypes where the classes are too many
+    fitted: tuple[str, ...]  # after the best method; not prototypes where the classes are too many
 
 
 DATA = {
     "fashion-mnist": Benchmark("configs/fashion-mnist", "zoo/fashion-mnist", 10, 3, 0.016, FITTED),
-    "emoji": Benchmark("configs/emoji", "runs/emoji", 30, 10, 0.004, FITTED[:2]),
+    "emoji": Benchmark("configs/emoji", "runs/emoji", 30, 10, 0.004, (*FITTED[:2], BLEND)),
 }
 
 SPLITS = ("test", "validation")  # what is reported, and what a default recipe is chosen by
@@ -170,7 +172,7 @@ class Bench:
             self.row(name, seed, self.chosen(name))
 
     def fitted(self, seed: int) -> None:
-        """The best method by validation, with a closed-form map after it; once all have been tried."""
+        """The best method by validation, with a closed-form map after it, or blended; once all have been tried."""
         if any(len(self.trials.of(name, self.data)) < len(METHODS[name]) for name in METHODS):
             return  # another one may yet be the best, and all seeds need the same
         best = max(METHODS, key=lambda name: self.best_trial(name)["validation"]["map"])
@@ -182,7 +184,8 @@ class Bench:
             if done.exists() and not run.exists():  # the same training, which goes on from its end
                 with atomic_folder(run) as new:
                     shutil.copytree(done, new, dirs_exist_ok=True)
-            self.row(name, seed, {**self.chosen(best), "align": method}, after=best)
+            added = {} if method == BLEND else {"align": method}
+            self.row(name, seed, {**self.chosen(best), **added}, blend=method == BLEND, after=best)
 
     def larger(self, seed: int) -> None:
         """Other query networks, trained with the anchor's setting."""
@@ -190,8 +193,8 @@ class Bench:
             if not self.has(name, seed):
                 self.row(name, seed, {**self.chosen(ANCHOR), "encoder": encoder})
 
-    def row(self, name: str, seed: int, settings: Settings, **more: Any) -> None:
-        """Train with some settings, measure on both splits, write a row of each."""
+    def row(self, name: str, seed: int, settings: Settings, *, blend: bool = False, **more: Any) -> None:
+        """Train with some settings, measure on both splits, write a row of each; in a blended gallery if asked."""
         self.require_settings((name,), settings)
         sys.stderr.write(f"{self.data}, seed {seed}: {name}\n")
         recipe = self.recipe("query.yaml", {**settings, "seed": seed, "schedule.epochs": self.settings.epochs})
@@ -206,10 +209,17 @@ class Bench:
             "seconds": round(trained.seconds),
             **more,
         }
-        for split in self.splits:
+        light = [embed(load_encoder(trained.bundle), split.images).vectors for split in self.splits]
+        items = [split.heavy for split in self.splits]
+        if blend:
+            validation = self.splits[-1]
+            blends = {share: blend_vectors(validation.heavy, light[-1], share) for share in SHARES}
+            share = max(SHARES, key=lambda one: validation.score(light[-1], blends[one]).means()["map"])
+            told["share"] = share
+            items = [blend_vectors(heavy, own, share) for heavy, own in zip(items, light, strict=True)]
+        for split, vectors, gallery in zip(self.splits, light, items, strict=True):
             if not self.table.has(name, split.source, seed):
-                vectors = embed(load_encoder(trained.bundle), split.images).vectors
-                found = split.score(vectors, split.heavy)
+                found = split.score(vectors, gallery)
                 self.table.add(name, split.source, seed, found, **self.judged(split, vectors, found, seed), **told)
 
     def judged(self, split: Split, vectors: Vectors, found: Scores, seed: int) -> dict[str, Any]:
