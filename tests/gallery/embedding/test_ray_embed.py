@@ -44,11 +44,12 @@ def cluster() -> Iterator[Any]:
     # A short path: Ray's sockets lie in it, and their names may have 107 characters.
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory("", "ray-", ignore_cleanup_errors=True) as folder:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_TMPDIR", folder)  # whose ray/ also tells which cluster is the current one
         patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)  # the nodes import the tests' workers
         for attempt in (1, 2):  # Ray gives a node half a minute, which a busy machine may need twice
             cluster = Cluster()
             try:
-                cluster.add_node(include_dashboard=False, temp_dir=folder, _system_config=WATCH, **NODE)
+                cluster.add_node(include_dashboard=False, _system_config=WATCH, **NODE)
                 cluster.add_node(**NODE)
                 break
             except Exception as error:  # noqa: BLE001  whatever keeps Ray from running here
