@@ -218,8 +218,4 @@ def _add_numbers(folder: Path, **numbers: Any) -> None:
 
 
 if __name__ == "__main__":
-    main()
-
-
-if __name__ == "__main__":
     run(main)

@@ -8,8 +8,8 @@ For each method three settings are tried on the validation split with a short tr
 margin, at the data set's learning rate; or the rate, where an objective stands alone and its weight means nothing. The
 best by M(q, g) mAP is trained in full with each seed, and measured once on the test images: M(q, q), M(q, g), and per
 query the flips against the gallery encoder's own query. The trials are in results/compatibility-trials.json. M(g, g),
-the free encoders M(q*, q*) and the control M(q*, g) stand beside them. Rows are written as they are done. Before it:
-scripts/train_example.sh for FashionMNIST, and for emoji the commands in configs/emoji/gallery.yaml.
+the free encoders M(q*, q*) and the control M(q*, g) stand beside them. Rows are written as they are done. The gallery
+encoders are the released ones, zoo/NAME, with their int8 weights.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from compatibility_methods import (
     ANCHOR,
     BASELINE,
@@ -39,24 +38,19 @@ from compatibility_methods import (
     Settings,
 )
 from compatibility_words import write_words
+from measured import Split, raw_pixels
 from tables import Table, about, run, slug
 
 from hetsearch.bundle import BLEND
 from hetsearch.config import changed, load_config
-from hetsearch.data.images import ImageSet
-from hetsearch.data.pixels import load_pixels
-from hetsearch.data.sides import Sides
-from hetsearch.data.sources import open_source
 from hetsearch.errors import UsageError
 from hetsearch.evaluation.blending import SHARES
 from hetsearch.evaluation.result import METRICS
-from hetsearch.evaluation.run import embed
-from hetsearch.evaluation.scores import Scores, score
+from hetsearch.evaluation.scores import Scores
 from hetsearch.export import export_bundle
 from hetsearch.files import atomic_folder
 from hetsearch.metrics import flip_rates, update_gain
-from hetsearch.preprocess import InputSpec
-from hetsearch.runtime import Encoder, load_encoder
+from hetsearch.runtime import load_encoder
 from hetsearch.runtime.threads import available_threads
 from hetsearch.space import Vectors, blend_vectors
 from hetsearch.training.gallery import train_gallery
@@ -69,7 +63,7 @@ class Benchmark:
     """One data set: where its recipes lie, how long a training is, and how fast it learns."""
 
     configs: str
-    space: str  # folder of the gallery encoder's run
+    space: str  # folder of the space and the gallery encoder
     epochs: int
     trial_epochs: int
     rate: float  # peak learning rate of all methods, found with trials of single objectives
@@ -78,7 +72,7 @@ class Benchmark:
 
 DATA = {
     "fashion-mnist": Benchmark("configs/fashion-mnist", "zoo/fashion-mnist", 10, 3, 0.016, FITTED),
-    "emoji": Benchmark("configs/emoji", "runs/emoji", 30, 10, 0.004, (*FITTED[:2], BLEND)),
+    "emoji": Benchmark("configs/emoji", "zoo/emoji", 30, 10, 0.004, (*FITTED[:2], BLEND)),
 }
 
 SPLITS = ("test", "validation")  # what is reported, and what a default recipe is chosen by
@@ -106,21 +100,6 @@ def main() -> None:
             bench.larger(seed)
             write_words(table, list(DATA), given.results / "compatibility.md")
     write_words(table, list(DATA), given.results / "compatibility.md")
-
-
-class Split:
-    """The images of one split, embedded by the gallery encoder."""
-
-    def __init__(self, source: str, gallery: Encoder) -> None:
-        self.source = source
-        self.images: ImageSet = open_source(source)
-        self.sides = Sides.of(self.images)
-        self.heavy: Vectors = embed(gallery, self.images).vectors
-        self.paragon = self.score(self.heavy, self.heavy)
-
-    def score(self, query: Vectors, gallery: Vectors) -> Scores:
-        """One cell of the matrix."""
-        return score(self.sides.query(query), self.sides.gallery(gallery))
 
 
 class Bench:
@@ -159,7 +138,7 @@ class Bench:
         export_bundle(trained.bundle)
         more = {"settings": dict(settings), "lr": self.settings.rate, **about(trained.bundle)}
         for split in self.splits:
-            vectors = embed(load_encoder(trained.bundle), split.images).vectors
+            vectors = split.embed(trained.bundle)
             if not self.table.has(BASELINE, split.source, seed):
                 self.table.add(BASELINE, split.source, seed, split.score(vectors, vectors), **more)
             if not self.table.has(CONTROL, split.source, seed):
@@ -209,7 +188,7 @@ class Bench:
             "seconds": round(trained.seconds),
             **more,
         }
-        light = [embed(load_encoder(trained.bundle), split.images).vectors for split in self.splits]
+        light = [split.embed(trained.bundle) for split in self.splits]
         items = [split.heavy for split in self.splits]
         if blend:
             validation = self.splits[-1]
@@ -310,16 +289,6 @@ class Bench:
     def runs(self, name: str, seed: int) -> Path:
         """Where a training lies."""
         return self.table.runs / self.data / f"{slug(name)}-{seed}"
-
-
-def raw_pixels(images: ImageSet) -> Vectors:
-    """16 × 16 pixels as a vector, centred and of unit length: what any network has to beat."""
-    spec = InputSpec(size=16, channels=3, mean=(0.5,) * 3, std=(0.5,) * 3)
-    flat = load_pixels(images, spec).reshape(len(images), -1).astype(np.float32)
-    flat -= flat.mean(axis=1, keepdims=True)
-    lengths = np.linalg.norm(flat, axis=1, keepdims=True)
-    flat[lengths[:, 0] == 0, 0] = 1.0  # a picture of one colour
-    return flat / np.linalg.norm(flat, axis=1, keepdims=True)
 
 
 if __name__ == "__main__":

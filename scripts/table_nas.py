@@ -19,8 +19,8 @@ About 3.5 hours of one core for FashionMNIST and 3.8 for emoji, so under 4 hours
 ``OMP_NUM_THREADS=1 python scripts/estimate_nas.py`` and 15 seconds a row. For that, trainings are short and
 architectures by chance are few: see ``DATA`` and ``--sampled``.
 
-Before it: scripts/train_example.sh for FashionMNIST, and for emoji the commands in configs/emoji/gallery.yaml. That the
-paper's (arXiv 2105.06047) three rewards are these is remembered and was not confirmed.
+The gallery encoders are the released ones, zoo/NAME, with their int8 weights. That the paper's (arXiv 2105.06047) three
+rewards are these is remembered and was not confirmed.
 """
 
 from __future__ import annotations
@@ -33,16 +33,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from measured import Split
 from nas_words import COMMAND, OTHERS, REWARD_KINDS, SEEDS, write_words
 from tables import Table, about, run, slug
 
 from hetsearch.config import changed, load_config
-from hetsearch.data.sides import Sides
-from hetsearch.data.sources import open_source
 from hetsearch.errors import UsageError
 from hetsearch.evaluation.result import METRICS
-from hetsearch.evaluation.run import embed
-from hetsearch.evaluation.scores import Scores, score
 from hetsearch.export import export_bundle
 from hetsearch.models.cost import count_macs
 from hetsearch.models.network import build_network
@@ -54,7 +51,6 @@ from hetsearch.nas.sampling import PathSampler, SamplingConfig
 from hetsearch.nas.search import draw_all, evolve
 from hetsearch.runtime import load_encoder
 from hetsearch.runtime.threads import available_threads
-from hetsearch.space import Vectors
 from hetsearch.training.query import train_query
 from hetsearch.training.recipe import Recipe
 
@@ -82,7 +78,7 @@ DATA = {
     ),
     "emoji": Benchmark(
         Path("configs/nas/emoji.yaml"),
-        Path("runs/emoji"),
+        Path("zoo/emoji"),
         Path("configs/nas/emoji-80.yaml"),
         epochs=30,
         sampled_epochs=15,
@@ -127,17 +123,14 @@ class Bench:
         self.source = self.config.test
         self.gallery = load_encoder(self.settings.space / "gallery-encoder", threads=available_threads())
         table.require_space(self.source, self.gallery.space)
-        self.images = open_source(self.source)
-        self.sides = Sides.of(self.images)
-        self.heavy: Vectors = embed(self.gallery, self.images).vectors
+        self.split = Split(self.source, self.gallery)
         self._jobs: dict[Path, tuple[Job, Path]] = {}
 
     def paragon(self) -> None:
         """M(g, g)."""
         if not self.table.has("M(g,g)", self.source, 0):
             folder = self.settings.space / "gallery-encoder"
-            found = self.scores(self.heavy, self.heavy)
-            self.table.add("M(g,g)", self.source, 0, found, space=self.gallery.space, **about(folder))
+            self.table.add("M(g,g)", self.source, 0, self.split.paragon, space=self.gallery.space, **about(folder))
 
     def search(self, seed: int) -> None:
         """The winners of the searches at equal cost."""
@@ -200,16 +193,12 @@ class Bench:
         out = self.table.runs / self.data / f"{folder}-{seed}"
         trained = train_query(changed(recipe, {"seed": seed}), self.settings.space, out)
         export_bundle(trained.bundle)
-        vectors = embed(load_encoder(trained.bundle), self.images).vectors
-        own = self.scores(vectors, vectors).means()
+        vectors = self.split.embed(trained.bundle)
+        own = self.split.score(vectors, vectors).means()
         more = {**about(trained.bundle), "seconds": round(trained.seconds), **told}
         more["homogeneous"] = {metric: own[metric] for metric in METRICS}
         more["epochs"], more["space"], more["validation"] = recipe.schedule.epochs, self.gallery.space, trained.best
-        self.table.add(name, self.source, seed, self.scores(vectors, self.heavy), **more)
-
-    def scores(self, query: Vectors, gallery: Vectors) -> Scores:
-        """One cell of the matrix."""
-        return score(self.sides.query(query), self.sides.gallery(gallery))
+        self.table.add(name, self.source, seed, self.split.score(vectors, self.split.heavy), **more)
 
     def job(self, config: Path) -> tuple[Job, Path]:
         """A search with its trained supernet."""

@@ -17,18 +17,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from measured import Measured
 from tables import TRAINED, Table, about, judge, markdown, over_seeds, run, slug
 
 from hetsearch.bundle import read_card
 from hetsearch.config import changed, load_config
-from hetsearch.data.sides import Sides
-from hetsearch.data.sources import open_source
-from hetsearch.evaluation.run import embed
-from hetsearch.evaluation.scores import score
 from hetsearch.export import export_bundle
 from hetsearch.files import write_text
-from hetsearch.runtime import load_encoder
-from hetsearch.runtime.threads import available_threads
 from hetsearch.training.gallery import train_gallery
 from hetsearch.training.recipe import Recipe
 
@@ -95,11 +90,9 @@ def main() -> None:
 def make_row(table: Table, name: str, data: str, seed: int) -> None:
     """Train one variant and measure it."""
     bundle, told = trained(table, name, data, seed)
-    encoder = load_encoder(bundle, threads=available_threads())
-    images = open_source(test_of(data))
-    vectors, sides = embed(encoder, images).vectors, Sides.of(images)
-    scores = score(sides.query(vectors), sides.gallery(vectors))
-    table.add(name, test_of(data), seed, scores, **about(bundle), **told)
+    test = Measured(test_of(data))
+    vectors = test.embed(bundle)
+    table.add(name, test.source, seed, test.score(vectors, vectors), **about(bundle), **told)
 
 
 def trained(table: Table, name: str, data: str, seed: int) -> tuple[Path, dict[str, Any]]:

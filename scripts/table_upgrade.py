@@ -16,17 +16,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from measured import Measured
 from tables import TRAINED, Table, about, judge, markdown, over_seeds, run, slug
 
 from hetsearch.config import changed, load_config
-from hetsearch.data.sides import Sides
-from hetsearch.data.sources import open_source
-from hetsearch.evaluation.run import embed
-from hetsearch.evaluation.scores import Scores, score
 from hetsearch.export import export_bundle
 from hetsearch.files import write_text
 from hetsearch.metrics import update_gain
-from hetsearch.runtime import load_encoder
 from hetsearch.space import Vectors
 from hetsearch.training.gallery import train_gallery
 from hetsearch.training.recipe import Recipe
@@ -79,40 +75,36 @@ def main() -> None:
 
 def make_rows(table: Table, seed: int) -> None:
     """All rows of one seed."""
-    images = open_source(SOURCE)
-    sides = Sides.of(images)
-
-    def cell(query: Vectors, gallery: Vectors) -> Scores:
-        return score(sides.query(query), sides.gallery(gallery))
+    test = Measured(SOURCE)
 
     def trained(name: str, changes: dict[str, Any], **more: Any) -> tuple[Vectors, dict[str, Any]]:
         sys.stderr.write(f"seed {seed}: {name}\n")
         recipe = changed(load_config(Recipe, RECIPE), {**changes, "seed": seed})
         bundle = train_gallery(recipe, table.runs / f"{slug(name)}-{seed}", **more).bundle
         export_bundle(bundle)
-        return embed(load_encoder(bundle), images).vectors, about(bundle)
+        return test.embed(bundle), about(bundle)
 
     if all(table.has(name, SOURCE, seed) for name in (OLD_ROW, FREE_ROW, CONTROL_ROW, *METHODS)):
         return
     old, about_old = trained("old", OLD)
-    before = cell(old, old)
+    before = test.score(old, old)
     free, free_cost = trained("free", {"objectives": BOTH})
-    above = cell(free, free)
+    above = test.score(free, free)
     for name, scores, spent in ((OLD_ROW, before, about_old), (FREE_ROW, above, free_cost)):
         if not table.has(name, SOURCE, seed):
             table.add(name, SOURCE, seed, scores, **spent)
     if not table.has(CONTROL_ROW, SOURCE, seed):
-        table.add(CONTROL_ROW, SOURCE, seed, cell(free, old), **free_cost)
+        table.add(CONTROL_ROW, SOURCE, seed, test.score(free, old), **free_cost)
     for name, objective in METHODS.items():
         if table.has(name, SOURCE, seed):
             continue
         new, spent = trained(name, {"objectives": {**BOTH, **objective}}, compatible_with=table.runs / f"old-{seed}")
-        found = cell(new, old)
+        found = test.score(new, old)
         gains = {
             metric: update_gain(found.means()[metric], before.means()[metric], above.means()[metric])
             for metric in ("p@1", "map")
         }
-        own = {metric: value for metric, value in cell(new, new).means().items() if metric != "r@1"}
+        own = {metric: value for metric, value in test.score(new, new).means().items() if metric != "r@1"}
         table.add(name, SOURCE, seed, found, new_new=own, update_gain=gains, **spent)
 
 
