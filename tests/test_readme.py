@@ -17,14 +17,22 @@ from hetsearch.evaluation.result import METRICS
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ZOO = ROOT / "zoo" / "fashion-mnist"
+EXAMPLES = ("fashion-mnist", "emoji")
+# Where in the README the table of an example stands: after this heading, before the next.
+HEADINGS = {"fashion-mnist": "## Results\n", "emoji": "### Concepts that no training has seen\n"}
 
 
-def measured() -> dict[str, list[dict[str, Any]]]:
-    """The rows of results/fashion-mnist.json by name, one a seed."""
+def measured(example: str = "fashion-mnist") -> dict[str, list[dict[str, Any]]]:
+    """The rows of results/EXAMPLE.json by name, one a seed."""
     rows: dict[str, list[dict[str, Any]]] = {}
-    for row in json.loads((ROOT / "results" / "fashion-mnist.json").read_text(encoding="utf-8")):
+    for row in json.loads((ROOT / "results" / f"{example}.json").read_text(encoding="utf-8")):
         rows.setdefault(row["name"], []).append(row)
     return rows
+
+
+def section_of(example: str) -> str:
+    """What the README says of an example's results."""
+    return README.partition(HEADINGS[example])[2].partition("\n#")[0]
 
 
 def table_of(text: str) -> dict[str, list[float]]:
@@ -33,18 +41,36 @@ def table_of(text: str) -> dict[str, list[float]]:
     return {name: [float(re.findall(r"[\d.]+", cell)[0]) for cell in cells.split("|")] for name, cells in found}
 
 
-@pytest.mark.parametrize("text", [README, (ROOT / "results" / "fashion-mnist.md").read_text(encoding="utf-8")])
-def test_the_table_is_the_measured_one(text: str) -> None:
-    table = table_of(text)
-    for name in ("M(g,g)", "M(q,g)", "M(q,q)", "M(q*,q*)", "M(q*,g)"):
-        rows = measured()[name]
-        means = [sum(row["metrics"][metric] for row in rows) / len(rows) for metric in METRICS]
-        assert table[name] == pytest.approx(means, abs=0.5001e-4), name
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_table_is_the_measured_one(example: str) -> None:
+    rows_of = {name: rows for name, rows in measured(example).items() if name.startswith("M(")}
+    means = {
+        name: [sum(row["metrics"][metric] for row in rows) / len(rows) for metric in METRICS]
+        for name, rows in rows_of.items()
+    }
+    of_results = table_of((ROOT / "results" / f"{example}.md").read_text(encoding="utf-8"))
+    of_readme = table_of(section_of(example))
+    assert of_results.keys() == means.keys()
+    assert {"M(g,g)", "M(q,g)", "M(q,q)", "M(q*,q*)"} <= of_readme.keys()
+    for table in (of_results, of_readme):
+        for name, cells in table.items():
+            assert cells == pytest.approx(means[name], abs=0.5001e-4), name
 
 
-def test_the_released_cards_hold_the_measured_numbers() -> None:
-    released = {name: rows[0]["metrics"] for name, rows in measured().items()}  # seed 0
-    cards = {name: read_card(ZOO / f"{name}-encoder") for name in ("gallery", "query", "free")}
+def test_what_blending_brings_is_the_measured() -> None:
+    rows = measured("emoji")
+    gains = [
+        f"{blended['metrics']['map'] - free['metrics']['map']:+.4f}"
+        for blended, free in zip(rows["M(q,b)"], rows["M(q*,q*)"], strict=True)
+    ]
+    told = " ".join(section_of("emoji").split())
+    assert f"({gains[0]}, {gains[1]} and {gains[2]} over M(q*,q*))" in told
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_released_cards_hold_the_measured_numbers(example: str) -> None:
+    released = {name: rows[0]["metrics"] for name, rows in measured(example).items()}  # seed 0
+    cards = {name: read_card(ROOT / "zoo" / example / f"{name}-encoder") for name in ("gallery", "query", "free")}
     assert cards["gallery"].numbers["paragon"]["metrics"] == released["M(g,g)"]
     assert cards["free"].numbers["baseline"]["metrics"] == released["M(q*,q*)"]
     rows = {row["kind"]: row for row in cards["query"].numbers["compatibility"]["matrix"]}
