@@ -77,7 +77,7 @@ def measure(count: int, only: list[str]) -> None:
     table = Table(RESULTS, RUNS, f"python scripts/bench_index.py --count {count}{words}")
     data, name = RUNS / str(count), f"fashion-mnist with noise, {count:,}"
     encoder = load_encoder(ENCODER)
-    table.require_space(name, encoder.space)
+    table.require_same(name, "space", encoder.space, what="gallery encoder")
     if not (data / "queries.npz").exists() or read_manifest(data / EMBEDDINGS).plan.weights != weights_of(encoder):
         shutil.rmtree(data, ignore_errors=True)
         prepare(data, count, encoder)

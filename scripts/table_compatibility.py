@@ -113,8 +113,8 @@ class Bench:
         self.id = gallery.space
         self.splits = [Split(f"{data}:{split}", gallery) for split in SPLITS]
         for split in self.splits:
-            table.require_space(split.source, self.id)
-        trials.require_space(data, self.id)
+            table.require_same(split.source, "space", self.id, what="gallery encoder")
+        trials.require_same(data, "space", self.id, what="gallery encoder")
 
     def references(self, seeds: list[int]) -> None:
         """M(g,g), the free encoders in both galleries, and raw pixels."""

@@ -26,6 +26,8 @@ rewards are these is remembered and was not confirmed.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import sys
 from collections.abc import Mapping
 from contextlib import closing
@@ -122,7 +124,9 @@ class Bench:
             raise UsageError(f"'{self.settings.config}' names no test images", expected="test: SRC")
         self.source = self.config.test
         self.gallery = load_encoder(self.settings.space / "gallery-encoder", threads=available_threads())
-        table.require_space(self.source, self.gallery.space)
+        table.require_same(self.source, "space", self.gallery.space, what="gallery encoder")
+        self.search_id = self._identity()
+        table.require_same(self.source, "search", self.search_id, what="configuration")
         self.split = Split(self.source, self.gallery)
         self._jobs: dict[Path, tuple[Job, Path]] = {}
 
@@ -197,8 +201,16 @@ class Bench:
         own = self.split.score(vectors, vectors).means()
         more = {**about(trained.bundle), "seconds": round(trained.seconds), **told}
         more["homogeneous"] = {metric: own[metric] for metric in METRICS}
-        more["epochs"], more["space"], more["validation"] = recipe.schedule.epochs, self.gallery.space, trained.best
+        more |= {"space": self.gallery.space, "search": self.search_id}
+        more["epochs"], more["validation"] = recipe.schedule.epochs, trained.best
         self.table.add(name, self.source, seed, self.split.score(vectors, self.split.heavy), **more)
+
+    def _identity(self) -> str:
+        """Of all settings that a row depends on."""
+        configs = [self.settings.config, *([self.settings.small] if self.settings.small else [])]
+        loaded = [load_config(NasConfig, config, self.overrides).model_dump(mode="json") for config in configs]
+        told = json.dumps([loaded, self.settings.epochs, self.settings.sampled_epochs], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     def job(self, config: Path) -> tuple[Job, Path]:
         """A search with its trained supernet."""

@@ -124,18 +124,24 @@ class Table:
                 write_json(self.paired, self.pairs)
         return known[0]
 
-    def require_space(self, data: str, space: str) -> None:
-        """Refuse rows of another gallery encoder: their numbers do not belong into one table with new ones.
+    def require_same(self, data: str, key: str, value: str, *, what: str) -> None:
+        """Refuse rows of another gallery encoder, say: their numbers do not belong into one table with new ones.
+
+        Args:
+            data: whose rows.
+            key: the column, if a row has it.
+            value: what it has to be.
+            what: what the column tells apart, for the message ("gallery encoder").
 
         Raises:
             UsageError: names the first such row.
         """
         for row in self.rows:
-            if row["data"] == data and row.get("space", space) != space:
+            if row["data"] == data and row.get(key, value) != value:
                 raise UsageError(
-                    f"'{self.results}' holds rows of another gallery encoder",
-                    observed=f"'{row['name']}' of {data} in the space {row['space']}",
-                    expected=space,
+                    f"'{self.results}' holds rows of another {what}",
+                    observed=f"'{row['name']}' of {data} with {key} {row[key]}",
+                    expected=value,
                     hint="Give another --results and --runs, or remove those rows.",
                 )
 

@@ -114,12 +114,15 @@ def _job(
 
 
 def _show(found: Searched) -> None:
-    columns = [name for name in found.rows[0] if name != "bytes"]
+    columns = ["arch", *(name for name in found.rows[0] if name not in ("arch", "bytes"))]
     emit(table([[_cell(row[name]) for name in columns] for row in found.rows], columns))
+    emit(f"winner: {found.winner}")
     say(f"wrote {found.report}; train the winner with: hetsearch train query {found.report.parent}/winner.yaml")
 
 
 def _cell(value: Any) -> str:
+    if value is None:  # no finalist
+        return "–"
     return f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -24,6 +24,8 @@ Channels = Annotated[int, Field(ge=2, le=4096)]
 
 
 def _known_choices(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise ValueError("no choice is given")
     for name in value:
         if name not in CHOICES:
             raise ValueError(f"unknown choice '{name}'. {nearest(name, CHOICES)}")
@@ -140,7 +142,7 @@ def positions_of(space: SearchSpace, channels: int) -> tuple[Position, ...]:
         outside = stage.width or inside
         for block in range(stage.repeats):
             position = Position(inside, outside, stage.stride if block == 0 else 1, ())
-            genes = tuple(_genes(position, stage.choices or space.choices, space.widths))
+            genes = tuple(_genes(position, space.choices if stage.choices is None else stage.choices, space.widths))
             if not genes:
                 raise ConfigError(
                     f"stage {number} of the search space has a block for which there is no choice",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from hetsearch.config import Config, changed
 from hetsearch.models.search_space import SearchSpace
@@ -14,10 +14,22 @@ from hetsearch.training.architecture import with_architecture
 from hetsearch.training.recipe import Recipe
 
 
+def _of_the_training(value: dict[str, Any]) -> dict[str, Any]:
+    for key in value:
+        if key.partition(".")[0] not in CHANGEABLE:
+            raise ValueError(f"'{key}' has to be the winner's; what may differ: {', '.join(CHANGEABLE)}")
+    return value
+
+
+# The images, the input and the network are one for supernet, finalists and winner.
+CHANGEABLE = ("objectives", "batches", "augmentation", "optimizer", "schedule", "precision", "seed")
+Changes = Annotated[dict[str, Any], AfterValidator(_of_the_training)]  # {"schedule.epochs": 30}
+
+
 class SupernetConfig(Config):
     """The training of the supernet: the recipe, with a few keys changed, one path a step."""
 
-    changes: dict[str, Any] = Field(default_factory=dict)  # {"schedule.epochs": 30}
+    changes: Changes = Field(default_factory=dict)
     sampling: SamplingConfig = SamplingConfig()
     probes: Annotated[int, Field(ge=1)] = 4  # architectures whose mean reward says how well it is trained
 
@@ -66,7 +78,7 @@ class FinalConfig(Config):
 
     count: Annotated[int, Field(ge=2)] = 4
     differ: Annotated[int, Field(ge=1)] = 3  # genes between any two: siblings would win or lose together
-    changes: dict[str, Any] = Field(default_factory=lambda: {"schedule.epochs": 2})  # of the winner's recipe
+    changes: Changes = Field(default_factory=lambda: {"schedule.epochs": 2})  # of the winner's recipe
 
 
 class SearchConfig(Config):
@@ -90,6 +102,12 @@ class NasConfig(Config):
     search: SearchConfig = SearchConfig()
     test: str | None = None  # SRC that the winner is evaluated on
 
+    @model_validator(mode="after")
+    def _from_scratch(self) -> NasConfig:
+        if self.recipe.encoder.initial is not None:
+            raise ValueError("recipe.encoder.initial is given, and a search trains networks of its own from scratch")
+        return self
+
     def supernet_recipe(self) -> Recipe:
         """The recipe of the supernet's training: what is trained is part of it, so a resumed run cannot mix.
 
@@ -103,7 +121,7 @@ class NasConfig(Config):
             "probes": self.supernet.probes,
         }
         what = {"encoder.architecture": "supernet", "encoder.arguments": arguments, "encoder.initial": None}
-        return changed(self.recipe, {"select_by": "map", **self.supernet.changes, **what, "align": None})
+        return changed(self.recipe, {**self.supernet.changes, **what, "select_by": "map", "align": None})
 
     def final_recipe(self, architecture: str) -> Recipe:
         """The recipe of a finalist's short training.

@@ -94,4 +94,4 @@ def _train(config: NasConfig, joining: Joining, architecture: str, out: Path) ->
     best = own.fit(network, out, evaluate=evaluate, accelerator=accelerator).best
     # Without the gallery's vectors there is M(q, q) alone, and its names have no prefix.
     known = any(name.startswith(HOMOGENEOUS) for name in best)
-    return best if known else {f"{HOMOGENEOUS}{name}": value for name, value in best.items()}
+    return best if known else {f"{HOMOGENEOUS}{name}": best[name] for name in ("map", "p@1")}

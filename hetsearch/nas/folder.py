@@ -10,12 +10,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from hetsearch.bundle import WEIGHTS
+from hetsearch.config import validate
 from hetsearch.errors import ConfigError, DamagedArtifact
 from hetsearch.files import read_json, sha256_of, verify_checksums, write_json
 from hetsearch.models.network import EncoderNetwork
 from hetsearch.models.search_space import SearchSpace
 from hetsearch.models.weights import save_weights
 from hetsearch.nas.config import NasConfig
+from hetsearch.nas.costs import Budget
 from hetsearch.nas.supernet import build_supernet
 from hetsearch.preprocess import InputSpec
 from hetsearch.space import require_space
@@ -87,7 +89,7 @@ def require_supernet(folder: Path, config: NasConfig, space: str) -> SupernetCar
 
     Raises:
         UsageError: no supernet lies there.
-        ConfigError: it is of another search space, or takes other images.
+        ConfigError: it is of another search space, takes other images, or was trained within a smaller budget.
         SpaceMismatch: it was trained into another space of embeddings.
     """
     card = read_supernet_card(folder)
@@ -106,5 +108,13 @@ def require_supernet(folder: Path, config: NasConfig, space: str) -> SupernetCar
             f"the supernet '{folder}' takes other images",
             observed=card.input.model_dump_json(),
             expected=config.recipe.input.model_dump_json(),
+        )
+    trained = validate(Budget, card.recipe["encoder"]["arguments"]["budget"], where=f"'{folder / CARD}'")
+    if (config.budget.limits > trained.limits).any():
+        raise ConfigError(
+            f"the supernet '{folder}' was trained within a smaller budget, and knows nothing above it",
+            observed=trained.model_dump_json(exclude_none=True),
+            expected=config.budget.model_dump_json(exclude_none=True),
+            hint="Lower the budget of the search, or train a supernet for it with 'hetsearch nas train'.",
         )
     return card

@@ -7,6 +7,9 @@ found), ``front.json`` and a picture of it where NSGA-II ran, and ``winner.yaml`
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import sys
 import time
 from contextlib import closing
@@ -17,7 +20,8 @@ from typing import Any
 import yaml
 
 from hetsearch.data.sources import open_source
-from hetsearch.files import make_folder, sha256_of, write_json, write_text
+from hetsearch.errors import ConfigError, UsageError
+from hetsearch.files import make_folder, read_json, sha256_of, write_json, write_text
 from hetsearch.nas.config import NasConfig, RewardConfig
 from hetsearch.nas.costs import MACS, as_dict
 from hetsearch.nas.costs import Path as Architecture
@@ -50,9 +54,9 @@ class Searched:
     """What a search found.
 
     Attributes:
-        winner: the string of the best architecture that the evolution found, after the final.
+        winner: the string of the best architecture of all that were measured, after the final.
         report: the path of ``nas.json``.
-        rows: its table of the best, one dictionary an architecture.
+        rows: its table of the best, one dictionary an architecture, the winner first.
     """
 
     winner: str
@@ -85,13 +89,15 @@ class Job:
         self.paths: Paths
         self.joining, self.paths = open_search(config, space_folder, gallery_encoder)
         self.error: LatencyError | None = None
-        if config.budget.latency_ms is not None:
-            make_folder(out)
-            table = LatencyTable(out / "latencies.json")
-            self.paths.costs, self.error = measure_latencies(self.paths, table, seed=config.search.seed)
-            config.budget.check(self.paths.costs)
         self.judge = Judge.of(self.joining, config.reward)
         make_folder(out)
+        if config.budget.latency_ms is not None:
+            table = LatencyTable(out / "latencies.json")
+            self.paths.costs, self.error = measure_latencies(
+                self.paths, config.budget, table, seed=config.search.seed
+            )
+            sys.stderr.write(f"{self.error.sentence()}\n")
+            config.budget.check(self.paths.costs)
 
     def train(self) -> Path:
         """Train the supernet, or go on with it; its folder."""
@@ -106,10 +112,11 @@ class Job:
             supernet: its folder.
 
         Raises:
-            UsageError: no supernet lies there.
-            ConfigError: it is of another search space.
+            UsageError: no supernet lies there, or ``accelerate launch`` began several of these.
+            ConfigError: it is of another search space or budget, or the folder of the run holds another search.
             SpaceMismatch: it is of another space.
         """
+        self._check_run()
         card = require_supernet(supernet, self.config, self.joining.reference.space.id)
         began = time.perf_counter()
         search = self.config.search
@@ -117,12 +124,14 @@ class Job:
         with closing(Scorer(supernet, self.judge, self.config.reward, self.out, processes)) as scorer:
             found = self._methods(scorer)
             seconds = time.perf_counter() - began
-            finalists = self.final(found["evolution"], self.config.reward)
+            # Whoever found it: what was measured is known, and chance may have been lucky.
+            every = Found({path: reward for one in found.values() for path, reward in one.rewards.items()})
+            finalists = self.final(every, self.config.reward)
             winner = finalists[0].arch
-            ranked = found["evolution"].best(self.paths, TOP)
-            top = [self._row(scorer, path, found["evolution"].rewards[path]) for path in ranked]
+            top = self._rows(scorer, every, finalists)
             document = {
                 "schema": SCHEMA,
+                "search": self._identity(),
                 "space": self.joining.reference.space.id,
                 "winner": winner,
                 "reward": {**self.config.reward.model_dump(), "means": REWARDS[self.config.reward.kind]},
@@ -140,6 +149,8 @@ class Job:
                 "latency_error": None if self.error is None else asdict(self.error),
                 "seconds": round(seconds, 1),
             }
+            for name in (FRONT, PICTURE):
+                (self.out / name).unlink(missing_ok=True)
             if "nsga2" in found:
                 self._write_front(scorer, found["nsga2"])
         recipe = self.config.winner_recipe(winner)
@@ -152,6 +163,29 @@ class Job:
     def final(self, found: Found, reward: RewardConfig) -> list[Finalist]:
         """The best few of a search after short trainings of their own, the winner first."""
         return hold_final(self.config, reward, self.joining, self.paths, found, self.out / FINAL)
+
+    def _check_run(self) -> None:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UsageError(
+                "a search is one process, which starts its own",
+                observed=f"{os.environ['WORLD_SIZE']} processes of accelerate",
+                hint="Train the supernet with 'accelerate launch … nas train', then search without accelerate.",
+            )
+        if (self.out / REPORT).is_file():
+            known = read_json(self.out / REPORT, what="a search", schema=SCHEMA).get("search")
+            if known != self._identity():
+                raise ConfigError(
+                    f"'{self.out}' holds a search with other settings",
+                    observed=known,
+                    expected=self._identity(),
+                    hint="Give another --out; 'nas search --supernet' takes the supernet that is there.",
+                )
+
+    def _identity(self) -> str:
+        """Of the space and of all settings that a result depends on."""
+        settings = self.config.model_dump(mode="json", exclude={"search": {"processes"}})
+        told = json.dumps([self.joining.reference.space.id, settings], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     def _methods(self, scorer: Scorer) -> dict[str, Found]:
         search, paths, budget = self.config.search, self.paths, self.config.budget
@@ -176,6 +210,15 @@ class Job:
             "measured": len(found.rewards),
             "history": found.history,
         }
+
+    def _rows(self, scorer: Scorer, found: Found, finalists: list[Finalist]) -> list[dict[str, Any]]:
+        """The finalists, the winner first, and whoever else is among the best by the supernet's weights."""
+        alone = {one.arch: one.alone for one in finalists}
+        best = [path for path in found.best(self.paths, TOP) if self.paths.spell(path) not in alone]
+        rows = [
+            self._row(scorer, path, found.rewards[path]) for path in [*map(self.paths.read, alone), *best]
+        ]
+        return rows if self.config.search.final is None else [{"alone": alone.get(row["arch"]), **row} for row in rows]
 
     def _row(self, scorer: Scorer, path: Architecture, reward: float) -> dict[str, Any]:
         name = self.paths.spell(path)

@@ -14,6 +14,7 @@ import platform
 import sys
 import warnings
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,19 +24,21 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from hetsearch.errors import DamagedArtifact
 from hetsearch.files import read_json, write_json
 from hetsearch.models.network import build_network
-from hetsearch.nas.costs import LATENCY, MACS, Costs, Part, parts_of
+from hetsearch.nas.costs import LATENCY, MACS, Budget, Costs, Part, parts_of
 from hetsearch.nas.paths import Paths
 from hetsearch.runtime.onnx_encoder import open_session
 from hetsearch.runtime.timing import median_ms
 
 SCHEMA = 1
 OPSET = 18
-FITTED = 8  # whole networks that the factor is made from
-CHECKED = 8  # other networks that the table is compared with
+WHOLE = 16  # networks within the budget: the factor is made from half of them, the table is compared with the others
+DRAWS = 10  # of an architecture for each that is wanted; a small space may not have so many
 RUNS, SECONDS = 100, 0.3  # of one block
 EMPTY = "nothing"
+POOR = 0.2  # mean error of a table that a budget should not rest on
 
 Graph = tuple[nn.Module, Tensor]  # and what it is run on
 
@@ -56,19 +59,38 @@ class LatencyError:
     worst: float
     bias: float
 
+    def sentence(self) -> str:
+        """For people."""
+        warning = "; a latency alone is a poor budget here" if self.mean > POOR else ""
+        return (
+            f"the table of latencies against {self.networks} whole networks: off by {self.mean:.1%} on average, "
+            f"{self.worst:.1%} at most, {self.bias:+.1%} in the mean{warning}"
+        )
+
 
 class LatencyTable:
     """Median milliseconds by name, in a file; what is there is not measured again.
 
     Args:
         path: of the file. A search that is resumed goes by the same numbers.
+
+    Raises:
+        DamagedArtifact: the file is not such a table.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.known: dict[str, float] = {}
         if path.is_file():
-            self.known = read_json(path, what="a table of latencies", schema=SCHEMA)["milliseconds"]
+            found = read_json(path, what="a table of latencies", schema=SCHEMA).get("milliseconds")
+            if not isinstance(found, dict) or not all(isinstance(value, float) for value in found.values()):
+                raise DamagedArtifact(
+                    f"'{path}' is damaged",
+                    observed=f"milliseconds: {str(found)[:60]}",
+                    expected="a number a block",
+                    hint="Remove it; everything is measured again.",
+                )
+            self.known = found
 
     def of(self, name: str, make: Callable[[], Graph]) -> float:
         """The time of a graph, in milliseconds."""
@@ -79,22 +101,33 @@ class LatencyTable:
         return self.known[name]
 
 
-def measure_latencies(paths: Paths, table: LatencyTable, *, seed: int) -> tuple[Costs, LatencyError]:
+def measure_latencies(
+    paths: Paths, budget: Budget, table: LatencyTable, *, seed: int
+) -> tuple[Costs, LatencyError]:
     """The costs of a search space with the latency of each gene on this machine, and how far sums of them are off.
 
     Args:
         paths: the search space.
+        budget: of the search; the table has to be right for what keeps it.
         table: where the numbers are kept.
         seed: of the draw of whole networks.
+
+    Raises:
+        UsageError: nothing keeps the budget.
     """
-    costs = _of_blocks(paths, table)
-    drawn = paths.draw(np.random.default_rng([seed, 3]), FITTED + CHECKED)
+    rough = copy(paths)
+    rough.costs = costs = _of_blocks(paths, table)
+    budget.check(costs)
+    random = np.random.default_rng([seed, 3])
+    drawn = list(dict.fromkeys(rough.within(budget, random) for _ in range(DRAWS * WHOLE)))[:WHOLE]
     measured = np.array([_whole(paths, paths.spell(path), table) for path in drawn])
+    half = max(1, len(drawn) // 2)
     factor = np.ones(len(costs.fixed))
-    factor[LATENCY] = np.median(measured[:FITTED] / costs.of(drawn[:FITTED])[:, LATENCY])
+    factor[LATENCY] = np.median(measured[:half] / costs.of(drawn[:half])[:, LATENCY])
     scaled = Costs(costs.fixed * factor, tuple(one * factor for one in costs.genes))
-    off = scaled.of(drawn[FITTED:])[:, LATENCY] / measured[FITTED:] - 1
-    return scaled, LatencyError(CHECKED, float(np.abs(off).mean()), float(np.abs(off).max()), float(off.mean()))
+    checked = slice(half, None) if len(drawn) > 1 else slice(None)
+    off = scaled.of(drawn[checked])[:, LATENCY] / measured[checked] - 1
+    return scaled, LatencyError(len(off), float(np.abs(off).mean()), float(np.abs(off).max()), float(off.mean()))
 
 
 def _of_blocks(paths: Paths, table: LatencyTable) -> Costs:

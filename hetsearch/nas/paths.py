@@ -85,16 +85,39 @@ class Paths:
         chosen = random.random(len(first)) < 0.5
         return tuple(one if take else other for one, other, take in zip(first, second, chosen, strict=True))
 
-    def repaired(self, path: Path, budget: Budget, random: np.random.Generator) -> Path | None:
-        """Make genes cheaper, one drawn position after the other, until the budget is kept; None if it is not."""
-        genes = list(path)
+    def usable(self, widths: int | None = None) -> list[NDArray[np.bool_]]:
+        """Which genes of each position may be drawn with so many of the widths in use; None is all."""
+        return [odds > 0 for odds in self._odds[len(self.space.widths) if widths is None else widths]]
+
+    def repaired(
+        self,
+        path: Path,
+        budget: Budget,
+        random: np.random.Generator,
+        *,
+        widths: int | None = None,
+        keep: int | None = None,
+    ) -> Path | None:
+        """Make genes cheaper, one drawn position after the other, until the budget is kept; None if it is not.
+
+        Args:
+            path: the architecture.
+            budget: what it has to keep.
+            random: what is drawn from.
+            widths: only that many of the widths, the widest first; None is all.
+            keep: a position whose gene stays.
+        """
+        genes, usable = list(path), self.usable(widths)
         for _ in range(REPAIRS):
             costs = self.costs.of([tuple(genes)])[0]
             if budget.allows(costs):
                 return tuple(genes)
             kind = int(np.nanargmax(costs / budget.limits))  # what is exceeded most
-            cheaper = [np.flatnonzero(table[:, kind] < table[gene, kind]) for table, gene in self._at(genes)]
-            places = [place for place, found in enumerate(cheaper) if len(found)]
+            cheaper = [
+                np.flatnonzero((table[:, kind] < table[gene, kind]) & may)
+                for table, gene, may in zip(self.costs.genes, genes, usable, strict=True)
+            ]
+            places = [place for place, found in enumerate(cheaper) if len(found) and place != keep]
             if not places:
                 return None
             place = int(random.choice(places))
@@ -118,9 +141,6 @@ class Paths:
             expected=limits,
             hint="Raise one of the limits.",
         )
-
-    def _at(self, genes: Sequence[int]) -> list[tuple[NDArray[np.float64], int]]:
-        return list(zip(self.costs.genes, genes, strict=True))
 
 
 def _odds(position: Position, widths: Sequence[int]) -> NDArray[np.float64]:

@@ -233,14 +233,23 @@ def one_thread() -> Iterator[None]:
 def _read(path: Path) -> dict[str, Metrics]:
     found: dict[str, Metrics] = {}
     if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]  # a kill may have left half a line
-        if len(whole) < len(lines):
-            write_text(path, "".join(whole))
-        for line in whole:
-            metrics = json.loads(line)
-            found[metrics.pop("arch")] = metrics
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        entries = [(line, _entry(line)) for line in lines]
+        if any(entry is None for _, entry in entries):
+            write_text(path, "".join(line for line, entry in entries if entry is not None))
+        found.update(entry for _, entry in entries if entry is not None)
     return found
+
+
+def _entry(line: str) -> tuple[str, Metrics] | None:
+    """One line of the memory; None for what a kill or a full disk left, which is measured again."""
+    if not line.endswith("\n"):
+        return None
+    try:
+        metrics = json.loads(line)
+        return str(metrics.pop("arch")), {name: float(value) for name, value in metrics.items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 _HELD: dict[str, Any] = {}  # in a process of the pool: its supernet and judge

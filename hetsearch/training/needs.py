@@ -9,7 +9,7 @@ from hetsearch.objectives import CLASSIFIER, KNOWN_CLASSES, LABELS, MEMORY, POSI
 from hetsearch.training.images import LoadedImages
 from hetsearch.training.recipe import Recipe
 from hetsearch.training.reference import Reference
-from hetsearch.training.sampling import batches_of_epoch
+from hetsearch.training.sampling import Indices, batches_of_epoch
 
 WAYS_OUT = {
     LABELS: (
@@ -42,7 +42,7 @@ def check_needs(recipe: Recipe, train: LoadedImages, reference: Reference | None
         reference: the space that is trained into; None where the training defines one alone.
 
     Raises:
-        ConfigError: what is missing, for which objective, and the way out.
+        ConfigError: what is missing, for which objective, and the way out; or a batch cannot be filled.
     """
     needs = needs_of(recipe.objectives)
     for need, objective in needs.items():
@@ -55,8 +55,6 @@ def check_needs(recipe: Recipe, train: LoadedImages, reference: Reference | None
             raise _lacks(objective, TARGETS)
     if KNOWN_CLASSES in needs and reference is not None:
         _check_classes(needs[KNOWN_CLASSES], train, reference)
-    if POSITIVES in needs:
-        _check_positives(needs[POSITIVES], recipe, train)
     if recipe.data.regress is not None and not {TARGETS, MEMORY} & needs.keys():
         raise ConfigError("'data.regress' has no use without an objective that needs the gallery encoder's embeddings")
     if recipe.data.regress is not None and reference is not None and reference.embeddings is not None:
@@ -66,6 +64,10 @@ def check_needs(recipe: Recipe, train: LoadedImages, reference: Reference | None
         )
     if recipe.batches.samples_per_class and train.labels is None:
         raise ConfigError("'batches.samples_per_class' needs labels", observed=f"'{train.images.name}' has none")
+    labels = np.full(len(train.pixels), -1) if train.labels is None else train.labels
+    batches = batches_of_epoch(labels, recipe.batches, seed=recipe.seed, epoch=0)  # refuses what cannot be filled
+    if POSITIVES in needs:
+        _check_positives(needs[POSITIVES], labels, batches)
 
 
 def _lacks(objective: str, need: str, observed: str | None = None) -> HetsearchError:
@@ -86,12 +88,10 @@ def _check_classes(objective: str, train: LoadedImages, reference: Reference) ->
         )
 
 
-def _check_positives(objective: str, recipe: Recipe, train: LoadedImages) -> None:
-    assert train.labels is not None  # POSITIVES implies LABELS, checked before
-    batches = batches_of_epoch(train.labels, recipe.batches, seed=recipe.seed, epoch=0)
+def _check_positives(objective: str, labels: Indices, batches: list[Indices]) -> None:
     for number, batch in enumerate(batches, start=1):
         images = np.unique(batch)  # a balanced batch has an image several times where its class has too few
-        if len(np.unique(train.labels[images])) == len(images):
+        if len(np.unique(labels[images])) == len(images):
             raise _lacks(
                 objective, POSITIVES, observed=f"batch {number} of {len(batches)} has {len(images)} different classes"
             )

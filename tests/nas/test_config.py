@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,6 +50,13 @@ def test_imagenet_is_the_space_of_the_published_networks() -> None:
 def test_a_wrong_change_of_the_supernets_recipe_is_named(config_of: Callable[..., NasConfig]) -> None:
     with pytest.raises(ConfigError, match=r"unknown key 'schedule\.epoch'"):
         config_of(supernet={"changes": {"schedule.epoch": 1}}).supernet_recipe()
+    for sections in (
+        {"supernet": {"changes": {"input.size": 16}}},
+        {"supernet": {"changes": {"select_by": "cosine"}}},
+        {"search": {"final": {"changes": {"data.train": "nowhere"}}}},
+    ):
+        with pytest.raises(ConfigError, match=r"has to be the winner's; what may differ: objectives, batches"):
+            config_of(**sections)
     with pytest.raises(ConfigError, match="exceed population"):
         config_of(search={"evolution": {"population": 4, "mutants": 3, "crossed": 2}})
 
@@ -57,3 +65,15 @@ def test_the_arguments_of_a_winner_are_whole(config_of: Callable[..., NasConfig]
     config = config_of()
     recipe = config.winner_recipe("c3-skip-c3-skip")
     assert ChoiceArguments.model_validate(recipe.encoder.arguments).search_space == config.search_space
+
+
+def test_a_search_begins_from_nothing(config_of: Callable[..., NasConfig], document: dict[str, Any]) -> None:
+    encoder = {**document["recipe"]["encoder"], "initial": "runs/before"}
+    with pytest.raises(ConfigError, match=r"recipe\.encoder\.initial is given"):
+        config_of(recipe={**document["recipe"], "encoder": encoder})
+
+
+def test_no_choice_at_all_is_refused(config_of: Callable[..., NasConfig], document: dict[str, Any]) -> None:
+    stages = [{"width": 8, "stride": 2, "choices": []}]
+    with pytest.raises(ConfigError, match="no choice is given"):
+        config_of(search_space={**document["search_space"], "stages": stages})

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,15 @@ from hetsearch.cli import main
 from hetsearch.errors import ConfigError, DataError, SpaceMismatch, UsageError
 from hetsearch.models.cost import count_macs
 from hetsearch.models.weights import load_network
+from hetsearch.nas import job as job_module
 from hetsearch.nas import rewards
 from hetsearch.nas.config import NasConfig, RewardConfig
 from hetsearch.nas.costs import MACS
 from hetsearch.nas.job import Job
 from hetsearch.nas.rewards import Scorer
+from hetsearch.nas.sampling import PathSampler
+from hetsearch.nas.search import draw_all, evolve
+from hetsearch.nas.supernet import Supernet
 from hetsearch.query.describe import describe
 from hetsearch.training import loop
 
@@ -60,8 +65,11 @@ def test_the_whole_way(
     winner, second = found["final"]
     assert card.arguments["arch"] == found["winner"] == winner["arch"]
     assert winner["alone"] >= second["alone"]
-    (row,) = (row for row in found["top"] if row["arch"] == found["winner"])
-    assert card.macs == row["macs"] <= 40_000
+    assert [(row["arch"], row["alone"]) for row in found["top"][:2]] == [
+        (one["arch"], one["alone"]) for one in (winner, second)
+    ]
+    assert all(row["alone"] is None for row in found["top"][2:])
+    assert card.macs == found["top"][0]["macs"] <= 40_000
     network = load_network(tmp_path / "run" / "winner" / "query-encoder", card)
     assert count_macs(network) == card.macs
     assert (tmp_path / "run" / "report" / "report.json").is_file()
@@ -72,7 +80,8 @@ def test_the_whole_way(
     assert describe(tmp_path / "run").kind == "architecture search"
     assert describe(tmp_path / "run").whole
     assert "remembered" in found["reward"]["means"]
-    told = capsys.readouterr().err
+    out, told = capsys.readouterr()
+    assert f"winner: {found['winner']}" in out
     best = found["methods"]["evolution"]["history"][-1]
     assert f"evolution: 8 of 8, best R3 {best:.4f}" in told
     assert "NSGA-II: 8 of 8" in told
@@ -96,6 +105,72 @@ def test_a_killed_supernet_resumes_to_the_same_weights(
     first, second = (load_file(folder / "model.safetensors") for folder in (supernet, resumed))
     for name, array in first.items():
         np.testing.assert_array_equal(second[name], array, err_msg=name)
+
+
+def test_each_step_trains_the_path_that_was_drawn(
+    tmp_path: Path, config_of: MakeConfig, space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[str] = []
+    whole = Supernet.choose
+    monkeypatch.setattr(Supernet, "choose", lambda net, name: chosen.append(name) or whole(net, name))
+    config = config_of()
+    job = Job(config, space, tmp_path)
+    job.train()
+    sampler = PathSampler(job.paths, config.supernet.sampling, config.budget, config.recipe.seed)
+    steps = 10  # 400 images by 40
+    assert chosen[:steps] == [sampler.path(step, steps) for step in range(steps)]
+    assert len(set(chosen[:steps])) > 3
+
+
+def test_a_supernet_can_be_trained_without_regard_to_the_space(
+    tmp_path: Path, config_of: MakeConfig, document: dict[str, Any], space: Path, supernet: Path
+) -> None:
+    changes = {"schedule.epochs": 1, "objectives": {"classification": {}, "multi_similarity": {}}}
+    config = config_of(supernet={**document["supernet"], "changes": changes})
+    alone = Job(config, space, tmp_path).train()
+    first, second = (load_file(folder / "model.safetensors") for folder in (supernet, alone))
+    assert any((second[name] != array).any() for name, array in first.items())
+    assert Job(config, space, tmp_path).search(alone).winner
+
+
+def test_chance_is_another_search_than_evolution(
+    tmp_path: Path, config_of: MakeConfig, space: Path, supernet: Path
+) -> None:
+    config = config_of()
+    job = Job(config, space, tmp_path)
+    found = json.loads(job.search(supernet).report.read_text())
+    with closing(Scorer(supernet, job.judge, config.reward, tmp_path, 1)) as scorer:
+        evolution = config.search.evolution
+        for name, method in (("evolution", evolve), ("random", draw_all)):
+            again = method(job.paths, config.budget, scorer.rewards, evolution, seed=config.search.seed)
+            assert found["methods"][name]["arch"] == job.paths.spell(again.best(job.paths, 1)[0])
+            assert found["methods"][name]["history"] == again.history
+    best = max(found["methods"].values(), key=lambda one: one["reward"])
+    assert found["winner"] == best["arch"]  # whoever found it
+
+
+def test_two_searches_are_not_mixed_in_one_folder(
+    tmp_path: Path, config_of: MakeConfig, document: dict[str, Any], space: Path, supernet: Path
+) -> None:
+    report = Job(config_of(), space, tmp_path).search(supernet).report
+    before = report.read_bytes()
+    other = config_of(reward={**document["reward"], "kind": "R1"})
+    with pytest.raises(ConfigError, match=r"holds a search with other settings.*Give another --out"):
+        Job(other, space, tmp_path).search(supernet)
+    assert report.read_bytes() == before
+    several = config_of(search={**document["search"], "processes": 2})  # how fast is no other search
+    assert json.loads(Job(several, space, tmp_path).search(supernet).report.read_text()) | {"seconds": 0} == json.loads(
+        before
+    ) | {"seconds": 0}
+
+
+def test_a_search_is_one_process(
+    tmp_path: Path, config_of: MakeConfig, space: Path, supernet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job(config_of(), space, tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="observed 2 processes of accelerate"):
+        job.search(supernet)
 
 
 def test_a_stopped_search_goes_on_and_finds_the_same_winner(
@@ -127,7 +202,7 @@ def test_a_stopped_search_goes_on_and_finds_the_same_winner(
     assert not set(before) & set(measured)
     assert again.winner == winner.winner
     assert again.rows == winner.rows
-    assert len(again.rows) == 8
+    assert len(again.rows) == job_module.TOP
     assert all(row["macs"] <= 40_000 for row in again.rows)
 
 
@@ -161,6 +236,15 @@ def test_a_supernet_of_another_search_space_is_refused(
         Job(other, space, tmp_path).search(supernet)
     with pytest.raises(UsageError, match="is not a trained supernet"):
         Job(config_of(), space, tmp_path).search(tmp_path)
+
+
+def test_a_supernet_knows_nothing_above_its_budget(
+    tmp_path: Path, config_of: MakeConfig, space: Path, supernet: Path
+) -> None:
+    for budget in ({"macs": 50_000}, {"params": 1e6}):
+        with pytest.raises(ConfigError, match=r"within a smaller budget.*macs\":40000"):
+            Job(config_of(budget=budget), space, tmp_path).search(supernet)
+    assert Job(config_of(budget={"macs": 35_000, "params": 1e6}), space, tmp_path).search(supernet).winner
 
 
 def test_a_supernet_of_another_space_is_refused(
@@ -205,6 +289,15 @@ def test_more_calibration_than_images_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=r"reward\.batches.*at most 400"):
         Job(config_of(reward={**document["reward"], "batches": 11}), space, tmp_path)
+
+
+def test_a_batch_that_cannot_be_filled_is_told_before_anything_is_trained(
+    tmp_path: Path, config_of: MakeConfig, document: dict[str, Any], space: Path
+) -> None:
+    race = {"count": 2, "changes": {"batches.size": 4000}}
+    with pytest.raises(ConfigError, match="a batch is larger than the training set: observed 4000"):
+        Job(config_of(search={**document["search"], "final": race}), space, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_run_is_not_mixed_in(tmp_path: Path, config_of: MakeConfig, space: Path, supernet: Path) -> None:

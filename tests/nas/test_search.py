@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 
 from hetsearch.models.search_space import SearchSpace
 from hetsearch.nas.config import EvolutionConfig, ParetoConfig
@@ -94,3 +95,38 @@ def test_nsga2_keeps_the_budget_and_the_seed() -> None:
     first, again = (pareto_search(LARGE, budget, Toy(LARGE), config, seed=4) for _ in range(2))
     assert list(first.rewards) == list(again.rewards)
     assert budget.allows(LARGE.costs.of(list(first.rewards))).all()
+
+
+class Spied:
+    """Paths whose mutations and crossings are counted."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.mutations, self.crossings = list[float](), 0
+        mutated, crossed = Paths.mutated, Paths.crossed
+
+        def count_mutation(paths: Paths, path: Path, random: np.random.Generator, probability: float) -> Path:
+            self.mutations.append(probability)
+            return mutated(paths, path, random, probability)
+
+        def count_crossing(paths: Paths, first: Path, second: Path, random: np.random.Generator) -> Path:
+            self.crossings += 1
+            return crossed(paths, first, second, random)
+
+        monkeypatch.setattr(Paths, "mutated", count_mutation)
+        monkeypatch.setattr(Paths, "crossed", count_crossing)
+
+
+def test_children_are_mutated_and_crossed_as_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    spied = Spied(monkeypatch)
+    evolve(LARGE, Budget(macs=3e6), Toy(LARGE), SMALL, seed=0)
+    assert set(spied.mutations) == {SMALL.mutation}
+    generations = SMALL.generations - 1  # the first is drawn
+    assert len(spied.mutations) >= generations * SMALL.mutants  # some are made again, being known already
+    assert spied.crossings >= generations * SMALL.crossed
+
+
+def test_chance_has_no_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    spied = Spied(monkeypatch)
+    draw_all(LARGE, Budget(macs=3e6), Toy(LARGE), SMALL, seed=0)
+    assert not spied.mutations
+    assert not spied.crossings

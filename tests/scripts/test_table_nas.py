@@ -14,6 +14,7 @@ import pytest
 import yaml
 from scipy.stats import kendalltau
 
+from hetsearch.errors import UsageError
 from hetsearch.evaluation.result import METRICS
 from hetsearch.evaluation.scores import Scores
 from tests.nas.conftest import document, space  # noqa: F401  fixtures
@@ -81,26 +82,40 @@ def script(
     space: Path,  # noqa: F811
     fashion_folder: Path,
 ) -> ModuleType:
-    """scripts/table_nas.py on a search that takes seconds, with one reward."""
+    """scripts/table_nas.py on a search that takes seconds, with two rewards."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
     table_nas = importlib.import_module("table_nas")
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**document, "test": str(fashion_folder)}))
     tiny = table_nas.Benchmark(tmp_path / "tiny.yaml", space, None, epochs=1, sampled_epochs=1)
     monkeypatch.setattr(table_nas, "DATA", {"tiny": tiny})
-    monkeypatch.setattr(table_nas, "REWARD_KINDS", ("R3",))
+    monkeypatch.setattr(table_nas, "REWARD_KINDS", ("R1", "R2"))
     words = ["--parts", "search", "sampled", "--seeds", "0", "--sampled", "1", "--runs", str(tmp_path / "runs")]
     monkeypatch.setattr(sys, "argv", ["table_nas.py", *words, "--results", str(tmp_path)])
     return table_nas
 
 
 def test_the_whole_table_in_small(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    methods: list[str] = []
+    for name in ("evolve", "draw_all"):
+        method = getattr(script, name)
+        monkeypatch.setattr(script, name, lambda *a, n=name, m=method, **more: methods.append(n) or m(*a, **more))
     script.main()
+    assert methods == ["evolve", "evolve", "draw_all"]
     rows = json.loads((tmp_path / "nas.json").read_text())
-    assert [row["name"].split()[0] for row in rows] == ["M(g,g)", "R3", "random", "with", "without"]
+    assert [row["name"].split()[0] for row in rows] == ["M(g,g)", "R1", "R2", "random", "with", "without"]
+    (scores,) = (tmp_path / "runs" / "tiny" / "tiny").glob("scores-*.jsonl")
+    known = {line["arch"]: line for line in map(json.loads, scores.read_text().splitlines())}
+    for row in rows[1:4]:
+        of_kind = {
+            "R1": known[row["arch"]]["homogeneous_map"],
+            "R2": known[row["arch"]]["map"],
+            "random": known[row["arch"]]["homogeneous_map"] * known[row["arch"]]["map"],
+        }
+        assert row["reward"] == pytest.approx(of_kind[row["name"]])
     assert all(row["space"] == rows[0]["space"] for row in rows)
     assert all(row["epochs"] == 1 and row["cost"]["macs"] <= 40_000 for row in rows[1:])
-    assert rows[1]["measured"] == rows[2]["measured"]
-    assert rows[3]["supernet"] == rows[4]["supernet"]
+    assert rows[1]["measured"] == rows[2]["measured"] == rows[3]["measured"]
+    assert rows[4]["supernet"] == rows[5]["supernet"]
     recipes = {
         terms: yaml.safe_load(next((tmp_path / "runs" / "tiny").glob(f"{terms}-*/recipe.yaml")).read_text())
         for terms in ("with", "without")
@@ -115,3 +130,7 @@ def test_the_whole_table_in_small(script: ModuleType, tmp_path: Path, monkeypatc
     monkeypatch.setattr(script, "train_query", trained)
     script.main()
     assert json.loads((tmp_path / "nas.json").read_text()) == rows
+
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--set", "search.seed=7"])
+    with pytest.raises(UsageError, match=r"rows of another configuration: observed 'R1'"):
+        script.main()

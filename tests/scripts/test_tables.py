@@ -107,10 +107,10 @@ def test_rows_of_another_space_are_refused(tables: ModuleType, tmp_path: Path) -
     table = open_table(tables, tmp_path)
     table.note("a", DATA, 0, space="sp_old")
     table.note("raw pixels", "other:test", 0)
-    table.require_space(DATA, "sp_old")
-    table.require_space("other:test", "sp_new")
-    with pytest.raises(UsageError, match=r"another gallery encoder: observed 'a' of some:test in the space sp_old"):
-        table.require_space(DATA, "sp_new")
+    table.require_same(DATA, "space", "sp_old", what="gallery encoder")
+    table.require_same("other:test", "space", "sp_new", what="gallery encoder")
+    with pytest.raises(UsageError, match=r"another gallery encoder: observed 'a' of some:test with space sp_old"):
+        table.require_same(DATA, "space", "sp_new", what="gallery encoder")
 
 
 @pytest.mark.parametrize(
