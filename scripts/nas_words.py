@@ -34,7 +34,7 @@ def write_words(table: Table, sets: Sequence[str], path: Path) -> None:
         f"Made by `{COMMAND}` from `results/nas.json`. M(q, g) on the test images, mean over seeds (smallest to "
         "largest); every network is trained from scratch with the same recipe, for fewer epochs than the released "
         "example. R1, R2 and R3 are the rewards M(q, q), M(q, g) and their product, on the validation split, with the "
-        "weights of one supernet; that the paper (arXiv 2105.06047) used these is remembered and was not confirmed, and "
+        "weights of one supernet. That the paper (arXiv 2105.06047) used these is remembered and was not confirmed; "
         "none of its tables could be read. The supernet is trained with the compatibility terms; one without them "
         "(supernet.changes.objectives) was left out for its cost.",
         "",
