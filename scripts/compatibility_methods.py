@@ -58,6 +58,7 @@ METHODS: dict[str, tuple[Settings, ...]] = {  # each with three settings; "ancho
     f"{ANCHOR} + class boundary": _added("class_boundary", 0.5, 2.0, 8.0),
     f"{ANCHOR} + cross-contrastive": _added("cross_contrastive", 0.1, 0.5, 2.0),
 }
+BLENDED = ", blended"  # after a method's name: in a gallery that its query encoder has a share in
 FITTED = ("procrustes", "ridge", "prototypes")  # closed-form maps after the best method
 LARGER: dict[str, Settings] = {  # other query networks, with the anchor's settings
     "MobileNetV3-Small": {"architecture": "timm", "arguments": {"name": "mobilenetv3_small_100"}, "dim": 128},

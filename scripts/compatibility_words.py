@@ -21,16 +21,15 @@ def write_words(table: Table, names: Sequence[str], path: Path) -> None:
         "(smallest to largest). Retention is M(q,g)/M(g,g) by mAP; NFR@1 is the share of queries that the gallery "
         "encoder's own query answers rightly and the light one does not; gain is (M(q,g) − M(q*,q*)) / (M(g,g) − "
         "M(q*,q*)) by mAP, q* being the same network trained freely, which the larger networks lack here. "
-        f"An addition to \"{ANCHOR}\" stands beside the weights that were chosen for that one. The "
-        f"last columns compare with \"{ANCHOR}\" query by query: an advantage counts if its 95 % interval is above 0 "
+        f'An addition to "{ANCHOR}" stands beside the weights that were chosen for that one. The '
+        f'last columns compare with "{ANCHOR}" query by query: an advantage counts if its 95 % interval is above 0 '
         "for each of 3 seeds. What becomes the default is decided by the column of the validation split, which cannot "
-        "judge the closed-form maps, because they are fitted there; the share of a blend is chosen there too, and its "
-        "M(q,g) is M(q,b), in a gallery that the query encoder has a share in.",
+        "judge the closed-form maps, because they are fitted there.",
         "",
         "Of each method three settings were tried, by the learning rate or by a weight, a margin or a temperature; "
-        "\"setting\" is what was chosen, at the data set's learning rate where it names no other. Where two settings "
+        '"setting" is what was chosen, at the data set\'s learning rate where it names no other. Where two settings '
         "differ in the learning rate, that is a part of what is compared. The larger networks have the setting of "
-        f"\"{ANCHOR}\" and were not tuned. Every checkpoint is chosen by labelled validation images, and emoji's "
+        f'"{ANCHOR}" and were not tuned. Every checkpoint is chosen by labelled validation images, and emoji\'s '
         "batches hold four pictures of a concept, also where the loss of a method reads no label.",
         "",
     ]
@@ -44,7 +43,8 @@ def write_words(table: Table, names: Sequence[str], path: Path) -> None:
         plain = [name for name in (PARAGON, BASELINE, CONTROL, PIXELS) if name in rows]
         cells = [[name, *(_mean(rows[name], "metrics", metric) for metric in ("p@1", "map", "r@10"))] for name in plain]
         lines += [*markdown(["", "P@1", "mAP", "R@10"], cells), ""]
-        methods = [name for name in rows if name not in plain]
+        blended = [name for name in rows if "of" in rows[name][0]]
+        methods = [name for name in rows if name not in (*plain, *blended)]
         methods.sort(key=lambda name: -sum(row["metrics"]["map"] for row in rows[name]) / len(rows[name]))
         cells = [_cells(table, name, data, rows[name]) for name in methods]
         numbers = ["M(q,g) P@1", "M(q,g) mAP", "M(q,q) mAP", "retention", "gain", "NFR@1"]
@@ -53,9 +53,43 @@ def write_words(table: Table, names: Sequence[str], path: Path) -> None:
         for name in methods:
             if "after" in (row := rows[name][0]):
                 found = _against(table, name, source, row["after"])
-                lines += [f"- \"{name}\" follows \"{row['after']}\"; against that one on the test images: {found}."]
-        lines += [""]
+                lines += [f'- "{name}" follows "{row["after"]}"; against that one on the test images: {found}.']
+        lines += ["", *_blended(table, data, blended)]
     write_text(path, "\n".join(lines).rstrip() + "\n")
+
+
+def _blended(table: Table, data: str, names: list[str]) -> list[str]:
+    """The same query encoders in blended galleries; nothing where there are none."""
+    if not names:
+        return []
+    on = {split: {name: table.of(name, f"{data}:{split}") for name in names} for split in ("validation", "test")}
+
+    def mean(name: str) -> float:
+        rows = on["validation"][name]
+        return sum(float(row["metrics"]["map"]) for row in rows) / len(rows)
+
+    order = sorted(names, key=mean, reverse=True)
+    cells = [
+        [
+            on["test"][name][0]["of"],
+            over_seeds(on["test"][name], lambda row: float(row["share"])),
+            str(len(on["test"][name])),
+            *(_mean(on[split][name], "metrics", metric) for split in on for metric in ("p@1", "map")),
+            *(_against(table, name, f"{data}:{split}", order[0]) for split in on),
+        ]
+        for name in order
+    ]
+    head = ["query encoder", "share", "seeds"]
+    head += [f"M(q,b) {metric}, {split}" for split in on for metric in ("P@1", "mAP")]
+    head += [f"first row, {split}" for split in on]
+    return [
+        "In a blended gallery, each item's vector being in part the query encoder's own (`hetsearch blend`). The share "
+        "is the best of nine on the validation images; the order is that of their mAP, and each row is compared with "
+        "the first one.",
+        "",
+        *markdown(head, cells),
+        "",
+    ]
 
 
 def _cells(table: Table, name: str, data: str, rows: list[dict[str, Any]]) -> list[str]:

@@ -25,6 +25,7 @@ from typing import Any
 from compatibility_methods import (
     ANCHOR,
     BASELINE,
+    BLENDED,
     COMMAND,
     CONTROL,
     FITTED,
@@ -41,7 +42,6 @@ from compatibility_words import write_words
 from measured import Split, raw_pixels
 from tables import Table, about, run, slug
 
-from hetsearch.bundle import BLEND
 from hetsearch.config import changed, load_config
 from hetsearch.errors import UsageError
 from hetsearch.evaluation.blending import SHARES
@@ -53,6 +53,7 @@ from hetsearch.metrics import flip_rates, update_gain
 from hetsearch.runtime import load_encoder
 from hetsearch.runtime.threads import available_threads
 from hetsearch.space import Vectors, blend_vectors
+from hetsearch.training.finish import Trained
 from hetsearch.training.gallery import train_gallery
 from hetsearch.training.query import train_query
 from hetsearch.training.recipe import Recipe
@@ -68,11 +69,12 @@ class Benchmark:
     trial_epochs: int
     rate: float  # peak learning rate of all methods, found with trials of single objectives
     fitted: tuple[str, ...]  # after the best method; not prototypes where the classes are too many
+    blended: bool  # whether the methods are compared in a blended gallery too
 
 
 DATA = {
-    "fashion-mnist": Benchmark("configs/fashion-mnist", "zoo/fashion-mnist", 10, 3, 0.016, FITTED),
-    "emoji": Benchmark("configs/emoji", "zoo/emoji", 30, 10, 0.004, (*FITTED[:2], BLEND)),
+    "fashion-mnist": Benchmark("configs/fashion-mnist", "zoo/fashion-mnist", 10, 3, 0.016, FITTED, False),
+    "emoji": Benchmark("configs/emoji", "zoo/emoji", 30, 10, 0.004, FITTED[:2], True),
 }
 
 SPLITS = ("test", "validation")  # what is reported, and what a default recipe is chosen by
@@ -96,6 +98,7 @@ def main() -> None:
         for seed in given.seeds:
             for name in given.methods:
                 bench.method(name, seed)
+                bench.blended(name, seed)
             bench.fitted(seed)
             bench.larger(seed)
             write_words(table, list(DATA), given.results / "compatibility.md")
@@ -151,7 +154,7 @@ class Bench:
             self.row(name, seed, self.chosen(name))
 
     def fitted(self, seed: int) -> None:
-        """The best method by validation, with a closed-form map after it, or blended; once all have been tried."""
+        """The best method by validation, with a closed-form map after it; once all have been tried."""
         if any(len(self.trials.of(name, self.data)) < len(METHODS[name]) for name in METHODS):
             return  # another one may yet be the best, and all seeds need the same
         best = max(METHODS, key=lambda name: self.best_trial(name)["validation"]["map"])
@@ -163,8 +166,7 @@ class Bench:
             if done.exists() and not run.exists():  # the same training, which goes on from its end
                 with atomic_folder(run) as new:
                     shutil.copytree(done, new, dirs_exist_ok=True)
-            added = {} if method == BLEND else {"align": method}
-            self.row(name, seed, {**self.chosen(best), **added}, blend=method == BLEND, after=best)
+            self.row(name, seed, {**self.chosen(best), "align": method}, after=best)
 
     def larger(self, seed: int) -> None:
         """Other query networks, trained with the anchor's setting."""
@@ -172,13 +174,11 @@ class Bench:
             if not self.has(name, seed):
                 self.row(name, seed, {**self.chosen(ANCHOR), "encoder": encoder})
 
-    def row(self, name: str, seed: int, settings: Settings, *, blend: bool = False, **more: Any) -> None:
-        """Train with some settings, measure on both splits, write a row of each; in a blended gallery if asked."""
+    def row(self, name: str, seed: int, settings: Settings, **more: Any) -> None:
+        """Train with some settings, measure on both splits, write a row of each."""
         self.require_settings((name,), settings)
         sys.stderr.write(f"{self.data}, seed {seed}: {name}\n")
-        recipe = self.recipe("query.yaml", {**settings, "seed": seed, "schedule.epochs": self.settings.epochs})
-        trained = train_query(recipe, self.space, self.runs(name, seed))
-        export_bundle(trained.bundle)
+        trained = self.train(name, seed, settings)
         told = {
             "space": self.id,
             "settings": dict(settings),
@@ -188,18 +188,37 @@ class Bench:
             "seconds": round(trained.seconds),
             **more,
         }
-        light = [split.embed(trained.bundle) for split in self.splits]
-        items = [split.heavy for split in self.splits]
-        if blend:
-            validation = self.splits[-1]
-            blends = {share: blend_vectors(validation.heavy, light[-1], share) for share in SHARES}
-            share = max(SHARES, key=lambda one: validation.score(light[-1], blends[one]).means()["map"])
-            told["share"] = share
-            items = [blend_vectors(heavy, own, share) for heavy, own in zip(items, light, strict=True)]
-        for split, vectors, gallery in zip(self.splits, light, items, strict=True):
+        for split in self.splits:
             if not self.table.has(name, split.source, seed):
-                found = split.score(vectors, gallery)
+                vectors = split.embed(trained.bundle)
+                found = split.score(vectors, split.heavy)
                 self.table.add(name, split.source, seed, found, **self.judged(split, vectors, found, seed), **told)
+
+    def blended(self, name: str, seed: int) -> None:
+        """The same query encoder in a gallery that it has a share in, the best of them on the validation images."""
+        row = f"{name}{BLENDED}"
+        if not self.settings.blended or self.has(row, seed):
+            return
+        settings = self.chosen(name)
+        bundle = self.train(name, seed, settings).bundle  # which is done already
+        light = [split.embed(bundle) for split in self.splits]
+
+        def found(place: int, share: float) -> Scores:
+            split = self.splits[place]
+            return split.score(light[place], blend_vectors(split.heavy, light[place], share))
+
+        share = max(SHARES, key=lambda share: found(SPLITS.index("validation"), share).means()["map"])
+        told = {"space": self.id, "settings": dict(settings), "lr": self.settings.rate, "share": share, "of": name}
+        for place, split in enumerate(self.splits):
+            if not self.table.has(row, split.source, seed):
+                self.table.add(row, split.source, seed, found(place, share), **told)
+
+    def train(self, name: str, seed: int, settings: Settings) -> Trained:
+        """A query encoder, exported; at once if its training is done."""
+        recipe = self.recipe("query.yaml", {**settings, "seed": seed, "schedule.epochs": self.settings.epochs})
+        trained = train_query(recipe, self.space, self.runs(name, seed))
+        export_bundle(trained.bundle)
+        return trained
 
     def judged(self, split: Split, vectors: Vectors, found: Scores, seed: int) -> dict[str, Any]:
         """M(q,q), retention, gain and flips of a query encoder."""
