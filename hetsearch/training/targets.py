@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from hetsearch.preprocess import Pixels
 from hetsearch.runtime.encoder import Encoder
 from hetsearch.space import Vectors, fingerprint_of
 
+BLOCK = 16_384  # images a file of the cache
 CHUNK = 512  # images between two moves of the progress bar
 
 
@@ -41,22 +43,36 @@ def training_targets(encoder: Encoder, pixels: Pixels, *, mirrored: bool, limit:
 
 
 def cached_vectors(encoder: Encoder, pixels: Pixels) -> Vectors:
-    """Embeddings of ``pixels``, from the cache if they are there and whole.
+    """Embeddings of ``pixels``, from the cache where they are there and whole.
 
-    The name of a cache file is made from the space, the encoder's own vectors of the first images (so that another
+    The cache keeps a file for each ``BLOCK`` images, so that a job which is killed goes on at the block where it was.
+    The name of a file is made from the space, the encoder's own vectors of the block's first images (so that another
     precision of one encoder gets its own file), and the pixels.
     """
-    probe = encoder.encode_pixels(pixels[:8])
-    digest = hashlib.sha256(pixels.tobytes() + probe.tobytes()).hexdigest()
-    path = cache_root() / "targets" / f"{encoder.space}-{digest[:24]}.safetensors"
-    found = _read(path, encoder.space)
-    if found is not None and found.shape == (len(pixels), encoder.dim):
-        return found
-    vectors = _embed(encoder, pixels)
+    vectors = np.empty((len(pixels), encoder.dim), dtype=np.float32)
+    with tqdm(total=len(pixels), desc="gallery encoder", unit="img", disable=None, file=sys.stderr) as bar:
+        for start in range(0, len(pixels), BLOCK):
+            block = pixels[start : start + BLOCK]
+            probe = encoder.encode_pixels(block[:8])
+            digest = hashlib.sha256(block.tobytes() + probe.tobytes()).hexdigest()
+            path = cache_root() / "targets" / f"{encoder.space}-{digest[:24]}.safetensors"
+            found = _read(path, encoder.space)
+            if found is None or found.shape != (len(block), encoder.dim):
+                if bar.disable:  # no bar without a terminal; a log tells at least what takes so long
+                    told = f"{start:,} to {start + len(block):,} of {len(pixels):,}"
+                    tqdm.write(f"embedding images with the gallery encoder, once: {told}", file=sys.stderr)
+                found = _embed(encoder, block, bar)
+                _write(path, encoder.space, found)
+            else:
+                bar.update(len(block))
+            vectors[start : start + len(block)] = found
+    return vectors
+
+
+def _write(path: Path, space: str, vectors: Vectors) -> None:
     with atomic_path(path) as temporary:
         checksum = fingerprint_of({"vectors": vectors})
-        save_file({"vectors": vectors}, temporary, metadata={"space": encoder.space, "checksum": checksum})
-    return vectors
+        save_file({"vectors": vectors}, temporary, metadata={"space": space, "checksum": checksum})
 
 
 def _read(path: Path, space: str) -> Vectors | None:
@@ -71,13 +87,12 @@ def _read(path: Path, space: str) -> Vectors | None:
     return vectors if whole else None
 
 
-def _embed(encoder: Encoder, pixels: Pixels) -> Vectors:
+def _embed(encoder: Encoder, pixels: Pixels, bar: tqdm[Any]) -> Vectors:
     vectors = np.empty((len(pixels), encoder.dim), dtype=np.float32)
-    with tqdm(total=len(pixels), desc="gallery encoder", unit="img", disable=None, file=sys.stderr) as bar:
-        for start in range(0, len(pixels), CHUNK):
-            batch = pixels[start : start + CHUNK]
-            vectors[start : start + len(batch)] = encoder.encode_pixels(batch)
-            bar.update(len(batch))
+    for start in range(0, len(pixels), CHUNK):
+        batch = pixels[start : start + CHUNK]
+        vectors[start : start + len(batch)] = encoder.encode_pixels(batch)
+        bar.update(len(batch))
     return vectors
 
 

@@ -3,9 +3,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from hetsearch.bundle import read_card
@@ -15,7 +13,6 @@ from hetsearch.export import export_bundle
 from hetsearch.gallery import build_gallery
 from hetsearch.runtime import load_encoder
 from hetsearch.space import EmbeddingSpace
-from hetsearch.training import targets
 from hetsearch.training.gallery import train_gallery
 from hetsearch.training.query import train_query
 from hetsearch.training.recipe import Recipe
@@ -110,37 +107,6 @@ def test_an_objective_without_weight_needs_nothing(tmp_path: Path, recipe_for: M
 def test_another_dimension_is_refused(tmp_path: Path, recipe_for: MakeRecipe, space: Path) -> None:
     with pytest.raises(ConfigError, match=r"encoder\.dim"):
         train_query(recipe_for(objectives=QUERY, encoder={"dim": 8}), space, tmp_path)
-
-
-def test_targets_are_computed_once_and_survive_a_damaged_cache(
-    space: Path, fashion_test: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    pixels = np.ascontiguousarray(fashion_test[0][:30, None])
-    encoder = load_encoder(space / "gallery-encoder")
-    expected = encoder.encode_pixels(pixels)
-    np.testing.assert_allclose(targets.cached_vectors(encoder, pixels), expected, atol=1e-6)
-    (file,) = (tmp_path / "hetsearch" / "targets").iterdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(targets, "_embed", lambda *_: pytest.fail("embedded twice"))
-        np.testing.assert_allclose(targets.cached_vectors(encoder, pixels), expected, atol=1e-6)
-    damaged = bytearray(file.read_bytes())
-    damaged[-3] ^= 1
-    file.write_bytes(damaged)
-    np.testing.assert_allclose(targets.cached_vectors(encoder, pixels), expected, atol=1e-6)
-
-
-def test_targets_of_mirror_images_and_of_a_part(space: Path, fashion_test: Any) -> None:
-    pixels = np.ascontiguousarray(fashion_test[0][:20, None])
-    encoder = load_encoder(space / "gallery-encoder")
-    both = targets.training_targets(encoder, pixels, mirrored=True, limit=None)
-    mirror = np.ascontiguousarray(pixels[..., ::-1])
-    np.testing.assert_allclose(both[1], encoder.encode_pixels(mirror), atol=1e-6)
-    part = targets.training_targets(encoder, pixels, mirrored=False, limit=5)
-    known = part[0].any(axis=1)
-    assert known.sum() == 5
-    assert not part[1].any()
-    np.testing.assert_allclose(part[0][known], both[0][known], atol=1e-6)
 
 
 def test_an_encoder_is_aligned_after_its_training(tmp_path: Path, recipe_for: MakeRecipe, space: Path) -> None:
