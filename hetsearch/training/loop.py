@@ -181,6 +181,8 @@ class _Run:
                     self._save()
             if (epoch + 1) % schedule.evaluate_every == 0 or epoch + 1 == schedule.epochs:
                 self._evaluate(epoch)
+            elif self.bar is not None and self.bar.disable:
+                self._tell(epoch)
             self._save()
 
     def _step(self, batch: Any, epoch: int) -> None:
@@ -241,10 +243,12 @@ class _Run:
                 self.progress.best = {**metrics, "epoch": epoch}
                 self.best_weights = copy_of(self.plain.state_dict())
             line = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-            minutes = self.progress.seconds / 60
-            epochs = f"epoch {epoch + 1}/{self.recipe.schedule.epochs}"
-            tqdm.write(f"{epochs}, {minutes:.1f} min: {line}", file=sys.stderr)
+            self._tell(epoch, f": {line}")
         self.accelerator.wait_for_everyone()
+
+    def _tell(self, epoch: int, more: str = "") -> None:
+        done = f"epoch {epoch + 1}/{self.recipe.schedule.epochs}, {self.progress.seconds / 60:.1f} min"
+        tqdm.write(done + more, file=sys.stderr)
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:

@@ -177,6 +177,14 @@ def test_training_learns(tmp_path: Path, recipe_for: MakeRecipe) -> None:
     assert losses[-1]["validation"]["map"] > losses[0].get("validation", {"map": 0.1})["map"]
 
 
+def test_a_log_tells_of_each_epoch(
+    tmp_path: Path, recipe_for: MakeRecipe, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train_gallery(recipe_for(schedule={"epochs": 3, "evaluate_every": 3}), tmp_path / "run")
+    told = [line.split(",")[0] for line in capfd.readouterr().err.splitlines() if line.startswith("epoch")]
+    assert told == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+
+
 def test_bfloat16_trains(tmp_path: Path, recipe_for: MakeRecipe) -> None:
     trained = train_gallery(recipe_for(precision="bf16"), tmp_path)
     assert trained.best["p@1"] > 0.3
