@@ -61,10 +61,26 @@ class ShuffleUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(batch, inside, H, W)`` → ``(batch, outside, H', W')``."""
         if self.project is None:
+            x = _dense_gradient(x)
             passing, x = x.reshape(x.shape[0], x.shape[1] // 2, 2, *x.shape[2:]).unbind(2)
         else:
-            passing = self.project(x)
-        return torch.cat((passing, self.main(x)), dim=1)
+            passing = _dense_gradient(self.project(x))
+        return torch.cat((passing, _dense_gradient(self.main(x))), dim=1)
+
+
+def _dense_gradient(x: Tensor) -> Tensor:
+    """``x``, whose gradient will lie in memory as the maps of a training do, channels last.
+
+    Backward, a concatenation leaves views with gaps and a split leaves channels first; every normalisation and
+    activation before them then takes up to three times as long on a CPU, a step of a supernet 1.4 times.
+    """
+    if x.requires_grad:
+        x.register_hook(_channels_last)
+    return x
+
+
+def _channels_last(gradient: Tensor) -> Tensor:
+    return gradient.contiguous(memory_format=torch.channels_last)
 
 
 def _pointwise(inside: int, outside: int, style: Style) -> list[nn.Module]:

@@ -95,6 +95,23 @@ def test_a_shuffle_unit_passes_the_even_channels() -> None:
     torch.testing.assert_close(ShuffleUnit(Negative(), None)(x), expected)
 
 
+def test_gradients_lie_in_memory_as_the_maps_of_a_training_do() -> None:
+    shapes = BlockShape(8, 8, 6, 1), BlockShape(8, 16, 6, 2), BlockShape(16, 16, 6, 1)
+    units = [CHOICES["shuffle3"].build(shape, Style(nn.GELU)) for shape in shapes]
+    network = nn.Sequential(nn.Conv2d(3, 8, 1), *units).to(memory_format=torch.channels_last)
+    dense: list[bool] = []
+
+    def look(module: nn.Module, inwards: object, outwards: tuple[Tensor, ...]) -> None:
+        dense.append(outwards[0].is_contiguous(memory_format=torch.channels_last))
+
+    for module in network.modules():
+        if isinstance(module, (nn.GELU, nn.BatchNorm2d)):
+            module.register_full_backward_hook(look)
+    pixels = torch.randn(2, 3, 6, 6).to(memory_format=torch.channels_last)
+    network(pixels).square().sum().backward()
+    assert dense == [True] * (5 + 5 + 3 + 5)
+
+
 def test_every_architecture_has_one_string() -> None:
     positions = positions_of(SearchSpace(), 1)
     random = np.random.default_rng(0)
