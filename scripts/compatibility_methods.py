@@ -9,6 +9,7 @@ ANCHOR = "frozen + cosine"  # what the additions are added to, and compared with
 BASELINE = "M(q*,q*)"  # the free encoder, which is tuned as well
 PARAGON, CONTROL, PIXELS = "M(g,g)", "M(q*,g)", "raw pixels"
 SEEDS = (0, 1, 2)
+VALIDATION = "validation"  # the split that a default recipe is chosen by
 COMMAND = "python scripts/table_compatibility.py"
 
 RATE = "rate"  # in settings: a multiple of the data set's learning rate

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from tables import Row, Table, judge, markdown, over_seeds
+from tables import Row, Table, judge, kendall, markdown, over_seeds
 
 from hetsearch.files import write_text
 
@@ -45,13 +45,6 @@ def write_words(table: Table, sets: Sequence[str], path: Path) -> None:
             lines += [f"## {data}", "", *_networks(table, source), "", *_questions(table, source), ""]
             lines += _sampled(table, source)
     write_text(path, "\n".join(lines).rstrip() + "\n")
-
-
-def kendall(first: ArrayLike, second: ArrayLike) -> float:
-    """Kendall's τ-b: of all pairs, how many more are ranked alike than otherwise; ties are taken out on their side."""
-    a, b = (np.sign(np.subtract.outer(np.asarray(one), np.asarray(one))) for one in (first, second))
-    scale = float(np.sqrt((a**2).sum() * (b**2).sum()))
-    return float((a * b).sum()) / scale if scale else float("nan")
 
 
 def with_interval(first: ArrayLike, second: ArrayLike) -> tuple[float, float, float]:

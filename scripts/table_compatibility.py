@@ -7,9 +7,9 @@
 For each method three settings are tried on the validation split with a short training: an objective's own weight or
 margin, at the data set's learning rate; or the rate, where an objective stands alone and its weight means nothing. The
 best by M(q, g) mAP is trained in full with each seed, and measured once on the test images: M(q, q), M(q, g), and per
-query the flips against the gallery encoder's own query. The trials are in results/compatibility-trials.json. M(g, g),
-the free encoders M(q*, q*) and the control M(q*, g) stand beside them. Rows are written as they are done. The gallery
-encoders are the released ones, zoo/NAME, with their int8 weights.
+query the flips against the gallery encoder's own query. The trials are in results/compatibility-trials.json, where
+``seed`` is the number of the setting. M(g, g), the free encoders M(q*, q*) and the control M(q*, g) stand beside them.
+Rows are written as they are done. The gallery encoders are the released ones, zoo/NAME, with their int8 weights.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from compatibility_methods import (
     PIXELS,
     RATE,
     SEEDS,
+    VALIDATION,
     Settings,
 )
 from compatibility_words import write_words
@@ -47,6 +48,7 @@ from hetsearch.errors import UsageError
 from hetsearch.evaluation.blending import SHARES
 from hetsearch.evaluation.result import METRICS
 from hetsearch.evaluation.scores import Scores
+from hetsearch.evaluation.verdict import Paragon, paragon_of
 from hetsearch.export import export_bundle
 from hetsearch.files import atomic_folder
 from hetsearch.metrics import flip_rates, update_gain
@@ -77,7 +79,7 @@ DATA = {
     "emoji": Benchmark("configs/emoji", "zoo/emoji", 30, 10, 0.004, FITTED[:2], True),
 }
 
-SPLITS = ("test", "validation")  # what is reported, and what a default recipe is chosen by
+SPLITS = ("test", VALIDATION)
 
 
 def main() -> None:
@@ -101,8 +103,8 @@ def main() -> None:
                 bench.blended(name, seed)
             bench.fitted(seed)
             bench.larger(seed)
-            write_words(table, list(DATA), given.results / "compatibility.md")
-    write_words(table, list(DATA), given.results / "compatibility.md")
+            write_words(table, trials, list(DATA), given.results / "compatibility.md")
+    write_words(table, trials, list(DATA), given.results / "compatibility.md")
 
 
 class Bench:
@@ -113,18 +115,22 @@ class Bench:
         self.settings = DATA[data]
         self.space = Path(self.settings.space)
         gallery = load_encoder(self.space / "gallery-encoder", threads=available_threads())
-        self.id = gallery.space
+        self.card = gallery.card
+        # The space alone does not tell the released weights from the float32 ones.
+        self.of_gallery = {"space": gallery.space, "gallery": gallery.card.files["model.onnx"][:16]}
         self.splits = [Split(f"{data}:{split}", gallery) for split in SPLITS]
-        for split in self.splits:
-            table.require_same(split.source, "space", self.id, what="gallery encoder")
-        trials.require_same(data, "space", self.id, what="gallery encoder")
+        for key, value in self.of_gallery.items():
+            for split in self.splits:
+                table.require_same(split.source, key, value, what="gallery encoder")
+            trials.require_same(data, key, value, what="gallery encoder")
 
     def references(self, seeds: list[int]) -> None:
         """M(g,g), the free encoders in both galleries, and raw pixels."""
-        told = {"space": self.id, **about(self.space / "gallery-encoder")}
+        told = {**self.of_gallery, **about(self.space / "gallery-encoder")}
         for split in self.splits:
             if not self.table.has(PARAGON, split.source, 0):
-                self.table.add(PARAGON, split.source, 0, split.paragon, **told)
+                above = self.paragon(split).as_dict()
+                self.table.add(PARAGON, split.source, 0, split.paragon, paragon=above, **told)
             if not self.table.has(PIXELS, split.source, 0):
                 vectors = raw_pixels(split.images)
                 self.table.add(PIXELS, split.source, 0, split.score(vectors, vectors))
@@ -146,7 +152,7 @@ class Bench:
                 self.table.add(BASELINE, split.source, seed, split.score(vectors, vectors), **more)
             if not self.table.has(CONTROL, split.source, seed):
                 found = split.score(vectors, split.heavy)
-                self.table.add(CONTROL, split.source, seed, found, space=self.id, **more)
+                self.table.add(CONTROL, split.source, seed, found, **self.of_gallery, **more)
 
     def method(self, name: str, seed: int) -> None:
         """The method's best setting, trained in full."""
@@ -154,10 +160,10 @@ class Bench:
             self.row(name, seed, self.chosen(name))
 
     def fitted(self, seed: int) -> None:
-        """The best method by validation, with a closed-form map after it; once all have been tried."""
-        if any(len(self.trials.of(name, self.data)) < len(METHODS[name]) for name in METHODS):
-            return  # another one may yet be the best, and all seeds need the same
-        best = max(METHODS, key=lambda name: self.best_trial(name)["validation"]["map"])
+        """The best method by the validation images, with a closed-form map after it; once all are trained."""
+        first = SEEDS[0]  # which decides for all seeds: they need the same method
+        if not all(self.has(name, first) for name in METHODS) or not self.has(best := self.best(), seed):
+            return
         for method in self.settings.fitted:
             name = f"best + {method}"
             if self.has(name, seed):
@@ -180,7 +186,7 @@ class Bench:
         sys.stderr.write(f"{self.data}, seed {seed}: {name}\n")
         trained = self.train(name, seed, settings)
         told = {
-            "space": self.id,
+            **self.of_gallery,
             "settings": dict(settings),
             "lr": self.settings.rate,
             "epochs": self.settings.epochs,
@@ -192,7 +198,8 @@ class Bench:
             if not self.table.has(name, split.source, seed):
                 vectors = split.embed(trained.bundle)
                 found = split.score(vectors, split.heavy)
-                self.table.add(name, split.source, seed, found, **self.judged(split, vectors, found, seed), **told)
+                judged = self.judged(split, vectors, found, seed, counterpart=name not in LARGER)
+                self.table.add(name, split.source, seed, found, **judged, **told)
 
     def blended(self, name: str, seed: int) -> None:
         """The same query encoder in a gallery that it has a share in, the best of them on the validation images."""
@@ -207,8 +214,8 @@ class Bench:
             split = self.splits[place]
             return split.score(light[place], blend_vectors(split.heavy, light[place], share))
 
-        share = max(SHARES, key=lambda share: found(SPLITS.index("validation"), share).means()["map"])
-        told = {"space": self.id, "settings": dict(settings), "lr": self.settings.rate, "share": share, "of": name}
+        share = max(SHARES, key=lambda share: found(SPLITS.index(VALIDATION), share).means()["map"])
+        told = {**self.of_gallery, "settings": dict(settings), "lr": self.settings.rate, "share": share, "of": name}
         for place, split in enumerate(self.splits):
             if not self.table.has(row, split.source, seed):
                 self.table.add(row, split.source, seed, found(place, share), **told)
@@ -220,18 +227,31 @@ class Bench:
         export_bundle(trained.bundle)
         return trained
 
-    def judged(self, split: Split, vectors: Vectors, found: Scores, seed: int) -> dict[str, Any]:
-        """M(q,q), retention, gain and flips of a query encoder."""
+    def judged(
+        self, split: Split, vectors: Vectors, found: Scores, seed: int, *, counterpart: bool
+    ) -> dict[str, Any]:
+        """M(q,q), retention, gain and flips of a query encoder; no gain where none of its kind was trained freely."""
         flips = flip_rates(split.paragon.values["p@1"], found.values["p@1"])
         free = next(row["metrics"] for row in self.table.of(BASELINE, split.source) if row["seed"] == seed)
-        light, own, above = found.means(), split.score(vectors, vectors).means(), split.paragon.means()
+        light, own, above = found.means(), split.score(vectors, vectors).means(), self.paragon(split).metrics
+        # The gain has the form of the update gain, with the free encoder in the place of the old one.
+        gain = {metric: update_gain(light[metric], free[metric], above[metric]) for metric in ("p@1", "map")}
         return {
             "homogeneous": {metric: own[metric] for metric in METRICS},
             "retention": {metric: light[metric] / above[metric] for metric in ("p@1", "map")},
-            # The gain has the form of the update gain, with the free encoder in the place of the old one.
-            "gain": {metric: update_gain(light[metric], free[metric], above[metric]) for metric in ("p@1", "map")},
+            "gain": gain if counterpart else dict.fromkeys(gain),
             "flips": {"nfr@1": flips.negative, "pfr@1": flips.positive},
         }
+
+    def paragon(self, split: Split) -> Paragon:
+        """M(g,g) of the float32 gallery encoder where its card recorded it, else as measured."""
+        return paragon_of(self.card, split.source, split.paragon.values)
+
+    def best(self) -> str:
+        """The method with the highest mAP on the validation images, with the first seed."""
+        source = f"{self.data}:{VALIDATION}"
+        rows = {name: row for name in METHODS for row in self.table.of(name, source) if row["seed"] == SEEDS[0]}
+        return max(rows, key=lambda name: float(rows[name]["metrics"]["map"]))
 
     def has(self, name: str, seed: int) -> bool:
         """Whether the rows of both splits are done."""
@@ -282,7 +302,7 @@ class Bench:
             trained = train_gallery(self.recipe("free.yaml", changes), out)
         else:
             trained = train_query(self.recipe("query.yaml", changes), self.space, out)
-        told = {"space": self.id, "settings": dict(settings), "lr": self.settings.rate, "validation": trained.best}
+        told = {**self.of_gallery, "settings": dict(settings), "lr": self.settings.rate, "validation": trained.best}
         self.trials.note(name, self.data, number, **told)
 
     def settings_of(self, name: str) -> tuple[Settings, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hetsearch.bundle import read_card
 from hetsearch.errors import HetsearchError, UsageError
@@ -23,7 +24,7 @@ from hetsearch.files import atomic_path, make_folder, write_json
 from hetsearch.metrics import bootstrap_means, difference_interval, interval
 
 Row = dict[str, Any]
-TRAINED = "Trained in bfloat16, or in float32 where the processor lacks it, as each row tells."
+TRAINED = "Trained in bfloat16, or in float32 where the processor lacks it."
 
 
 class Table:
@@ -186,11 +187,11 @@ def slug(text: str) -> str:
 
 
 def about(bundle: Path) -> Row:
-    """Parameters, MACs and the size of the ONNX file, and the precision that the training was computed in."""
+    """Parameters, MACs, the ONNX file's size, its weights' precision, and the one that the training computed in."""
     card = read_card(bundle)
     cost = {"params": card.params, "macs": card.macs, "bytes": (bundle / "model.onnx").stat().st_size}
     asked = card.training.get("recipe", {}).get("precision")  # of a bundle from before the precision was recorded
-    return {"cost": cost, "precision": card.training.get("precision", asked)}
+    return {"cost": cost, "weights": card.precision, "trained_in": card.training.get("precision", asked)}
 
 
 def compare(first: PerQuery, second: PerQuery, metric: str) -> Row:
@@ -208,6 +209,13 @@ def judge(differences: Sequence[Mapping[str, Any]], *, seeds: int) -> str:
     if all(found["ci"][1] < 0 for found in differences):
         return "refuted"
     return "undecided"
+
+
+def kendall(first: ArrayLike, second: ArrayLike) -> float:
+    """Kendall's τ-b: of all pairs, how many more are ranked alike than otherwise; ties are taken out on their side."""
+    a, b = (np.sign(np.subtract.outer(np.asarray(one), np.asarray(one))) for one in (first, second))
+    scale = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    return float((a * b).sum()) / scale if scale else float("nan")
 
 
 def over_seeds(rows: Sequence[Row], pick: Callable[[Row], float]) -> str:

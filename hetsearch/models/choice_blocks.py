@@ -75,7 +75,7 @@ def _dense_gradient(x: Tensor) -> Tensor:
     activation before them then takes up to three times as long on a CPU, a step of a supernet 1.4 times.
     """
     if x.requires_grad:
-        x.register_hook(_channels_last)
+        x.register_hook(_channels_last)  # type: ignore[no-untyped-call]
     return x
 
 

@@ -14,6 +14,7 @@ LABELS = "labels"  # a class for each training image
 POSITIVES = "positives"  # two images of one class in every batch
 CLASSIFIER = "classifier"  # the frozen classifier of an existing space
 KNOWN_CLASSES = "known classes"  # … with a row for each class of the training set
+SOME_CLASSES = "some classes"  # … with a row for at least one of them
 TARGETS = "targets"  # the gallery encoder's embeddings of the batch
 MEMORY = "memory"  # … and of the whole training set
 
@@ -95,6 +96,13 @@ class Weighted(Config):
     def extra_needs(self) -> frozenset[str]:
         """What these settings need beyond the objective's own needs."""
         return frozenset()
+
+    def check_dim(self, dim: int) -> None:
+        """Refuse settings that do not go with embeddings of ``dim`` numbers.
+
+        Raises:
+            ConfigError: they do not.
+        """
 
     def trains_network(self) -> bool:
         """Whether the network learns from the objective, and not the objective's own parameters alone."""

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hetsearch.errors import ConfigError
-from hetsearch.objectives.base import CLASSIFIER, LABELS, MEMORY, Batch, Context, Memory, Weighted
+from hetsearch.objectives.base import CLASSIFIER, LABELS, MEMORY, SOME_CLASSES, Batch, Context, Memory, Weighted
 
 
 class ClassBoundaryConfig(Weighted):
@@ -37,7 +37,7 @@ class ClassBoundary(nn.Module):
         ConfigError: no class of the training set has both.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({LABELS, CLASSIFIER, MEMORY})
+    needs: ClassVar[frozenset[str]] = frozenset({LABELS, CLASSIFIER, SOME_CLASSES, MEMORY})
     classifier: Tensor
     boundary: Tensor
     bounded: Tensor

@@ -26,6 +26,17 @@ class CodebookConfig(Weighted):
     scale: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 10.0  # on cosines, before the softmax
     iterations: Annotated[int, Field(ge=1, le=1000)] = 20  # of k-means
 
+    def check_dim(self, dim: int) -> None:
+        """``subspaces`` has to divide the dimension, and to leave sub-vectors of more than one number."""
+        # A single number has two directions and no gradient, so a sub-space has at least two.
+        divisors = [divisor for divisor in range(1, dim // 2 + 1) if dim % divisor == 0]
+        if self.subspaces not in divisors:
+            raise ConfigError(
+                f"'subspaces' of the objective 'codebook' cannot split {dim} dimensions",
+                observed=self.subspaces,
+                expected=f"one of: {', '.join(map(str, divisors))}",
+            )
+
 
 class Codebook(nn.Module):
     """``mean over sub-spaces m of KL(p_m ‖ s_m)``.
@@ -49,14 +60,7 @@ class Codebook(nn.Module):
 
     def __init__(self, config: CodebookConfig, context: Context) -> None:
         super().__init__()
-        # A single number has two directions and no gradient, so a sub-space has at least two.
-        divisors = [divisor for divisor in range(1, context.dim // 2 + 1) if context.dim % divisor == 0]
-        if config.subspaces not in divisors:
-            raise ConfigError(
-                f"'subspaces' of the objective 'codebook' cannot split {context.dim} dimensions",
-                observed=config.subspaces,
-                expected=f"one of: {', '.join(map(str, divisors))}",
-            )
+        config.check_dim(context.dim)
         assert context.memory is not None  # MEMORY is among the needs
         if not len(context.memory.vectors):
             raise ConfigError("no training image has an embedding to fit the objective 'codebook' on")

@@ -10,7 +10,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hetsearch.errors import ConfigError
-from hetsearch.objectives.base import CLASSIFIER, KNOWN_CLASSES, LABELS, MEMORY, Batch, Context, Memory, Weighted
+from hetsearch.objectives.base import (
+    CLASSIFIER,
+    KNOWN_CLASSES,
+    LABELS,
+    MEMORY,
+    SOME_CLASSES,
+    Batch,
+    Context,
+    Memory,
+    Weighted,
+)
 
 MISSING = -1  # row of a class that takes no part
 
@@ -26,10 +36,8 @@ class FrozenClassifierConfig(Weighted):
     missing: Literal["refuse", "drop", "pseudo"] = "refuse"
 
     def extra_needs(self) -> frozenset[str]:
-        """A row for each class, or embeddings to make the missing ones from."""
-        if self.missing == "pseudo":
-            return frozenset({MEMORY})
-        return frozenset({KNOWN_CLASSES}) if self.missing == "refuse" else frozenset()
+        """A row for each class or for some, or embeddings to make the missing ones from."""
+        return frozenset({{"refuse": KNOWN_CLASSES, "drop": SOME_CLASSES, "pseudo": MEMORY}[self.missing]})
 
 
 class FrozenClassifier(nn.Module):
@@ -45,7 +53,7 @@ class FrozenClassifier(nn.Module):
     only the missing rows are synthesised).
 
     Raises:
-        ConfigError: no class of the training set has a row, or, for "pseudo", some class has neither row nor images.
+        ConfigError: for "pseudo", some class has neither row nor images.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({LABELS, CLASSIFIER})
@@ -62,12 +70,8 @@ class FrozenClassifier(nn.Module):
             assert context.memory is not None  # MEMORY is among the extra needs
             rows = with_pseudo_rows(rows, context.memory)
         held = rows.any(dim=1)
-        assert held.all() or config.missing != "refuse"  # KNOWN_CLASSES is among the extra needs
-        if not held.any():
-            raise ConfigError(
-                "the space's classifier lacks every class of the training set",
-                hint="Set objectives.frozen_classifier.missing to 'pseudo', or leave the objective out.",
-            )
+        assert held.all() or config.missing != "refuse"  # KNOWN_CLASSES is among the extra needs, or SOME_CLASSES
+        assert held.any()
         self.register_buffer("classifier", rows[held].clone(), persistent=False)
         self.register_buffer("row_of", torch.where(held, held.cumsum(dim=0) - 1, MISSING), persistent=False)
 

@@ -32,7 +32,7 @@ class MultiSimilarity(nn.Module):
         self.loss = MultiSimilarityLoss(alpha=config.alpha, beta=config.beta, base=config.base)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Mean over the anchors that have mined pairs; 0 where the batch holds none."""
+        """Mean over the batch, equation 15; an anchor without mined pairs, equations 7 and 8, adds 0."""
         pairs = self.miner(batch.embeddings, batch.labels)
         value: Tensor = self.loss(batch.embeddings, batch.labels, pairs)
         return value

@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from hetsearch.errors import ConfigError, HetsearchError
-from hetsearch.objectives import CLASSIFIER, KNOWN_CLASSES, LABELS, MEMORY, POSITIVES, TARGETS, needs_of
+from hetsearch.objectives import (
+    CLASSIFIER,
+    KNOWN_CLASSES,
+    LABELS,
+    MEMORY,
+    POSITIVES,
+    SOME_CLASSES,
+    TARGETS,
+    check_objectives,
+    needs_of,
+)
 from hetsearch.training.images import LoadedImages
 from hetsearch.training.recipe import Recipe
 from hetsearch.training.reference import Reference
@@ -42,8 +52,11 @@ def check_needs(recipe: Recipe, train: LoadedImages, reference: Reference | None
         reference: the space that is trained into; None where the training defines one alone.
 
     Raises:
-        ConfigError: what is missing, for which objective, and the way out; or a batch cannot be filled.
+        ConfigError: what is missing, for which objective, and the way out; or a batch cannot be filled; or an objective
+            does not go with the dimension.
     """
+    for terms in check_objectives(recipe.objectives).values():
+        terms.check_dim(recipe.encoder.dim)
     needs = needs_of(recipe.objectives)
     for need, objective in needs.items():
         if need in (LABELS, POSITIVES) and train.labels is None:
@@ -55,6 +68,8 @@ def check_needs(recipe: Recipe, train: LoadedImages, reference: Reference | None
             raise _lacks(objective, TARGETS)
     if KNOWN_CLASSES in needs and reference is not None:
         _check_classes(needs[KNOWN_CLASSES], train, reference)
+    if SOME_CLASSES in needs and reference is not None:
+        _check_some_class(needs[SOME_CLASSES], train, reference)
     if recipe.data.regress is not None and not {TARGETS, MEMORY} & needs.keys():
         raise ConfigError("'data.regress' has no use without an objective that needs the gallery encoder's embeddings")
     if recipe.data.regress is not None and reference is not None and reference.embeddings is not None:
@@ -65,9 +80,11 @@ def check_needs(recipe: Recipe, train: LoadedImages, reference: Reference | None
     if recipe.batches.samples_per_class and train.labels is None:
         raise ConfigError("'batches.samples_per_class' needs labels", observed=f"'{train.images.name}' has none")
     labels = np.full(len(train.pixels), -1) if train.labels is None else train.labels
-    batches = batches_of_epoch(labels, recipe.batches, seed=recipe.seed, epoch=0)  # refuses what cannot be filled
+    batches_of_epoch(labels, recipe.batches, seed=recipe.seed, epoch=0)  # refuses what cannot be filled
     if POSITIVES in needs:
-        _check_positives(needs[POSITIVES], labels, batches)
+        for epoch in range(recipe.schedule.epochs):
+            batches = batches_of_epoch(labels, recipe.batches, seed=recipe.seed, epoch=epoch)
+            _check_positives(needs[POSITIVES], labels, batches, epoch)
 
 
 def _lacks(objective: str, need: str, observed: str | None = None) -> HetsearchError:
@@ -88,10 +105,19 @@ def _check_classes(objective: str, train: LoadedImages, reference: Reference) ->
         )
 
 
-def _check_positives(objective: str, labels: Indices, batches: list[Indices]) -> None:
+def _check_some_class(objective: str, train: LoadedImages, reference: Reference) -> None:
+    if not set(train.classes) & set(reference.space.classes):
+        raise ConfigError(
+            f"the space's classifier lacks every class of the training set, and the objective '{objective}' needs one",
+            observed=", ".join(train.classes[:12]),
+            expected=f"some of: {', '.join(reference.space.classes[:12])}",
+            hint="Leave the objective out, or train on images of classes that the space knows.",
+        )
+
+
+def _check_positives(objective: str, labels: Indices, batches: list[Indices], epoch: int) -> None:
     for number, batch in enumerate(batches, start=1):
         images = np.unique(batch)  # a balanced batch has an image several times where its class has too few
         if len(np.unique(labels[images])) == len(images):
-            raise _lacks(
-                objective, POSITIVES, observed=f"batch {number} of {len(batches)} has {len(images)} different classes"
-            )
+            where = f"batch {number} of {len(batches)}" + (f" in epoch {epoch + 1}" if epoch else "")
+            raise _lacks(objective, POSITIVES, observed=f"{where} has {len(images)} different classes")

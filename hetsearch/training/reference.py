@@ -53,6 +53,8 @@ class Reference:
         Raises:
             UsageError: there is no space, or nothing where the encoder or the gallery is named; or both are named.
             SpaceMismatch: the encoder or the gallery is of another space.
+            ConfigError: the encoder is a query encoder; what is learnt from it, or measured in its gallery, would pass
+                for the gallery encoder's.
         """
         if encoder is not None and vectors is not None:
             raise UsageError("a gallery encoder and a gallery are two ways to the same vectors", expected="one of them")
@@ -71,6 +73,12 @@ class Reference:
             return cls(space)
         loaded = load_encoder(path, threads=available_threads())
         require_space(loaded.space, space.id, what=f"the gallery encoder '{path}' and the space '{folder}'")
+        if loaded.card.role == "query":
+            raise ConfigError(
+                f"'{path}' is a query encoder",
+                expected=f"the gallery encoder of {space.id}",
+                hint="Give --gallery-encoder BUNDLE.",
+            )
         return cls(space, encoder=loaded)
 
     @property

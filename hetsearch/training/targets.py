@@ -80,7 +80,7 @@ def _read(path: Path, space: str) -> Vectors | None:
         return None
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata, vectors = file.metadata(), file.get_tensor("vectors")
+            metadata, vectors = file.metadata() or {}, file.get_tensor("vectors")
     except SafetensorError:
         return None  # a damaged cache is computed again
     whole = metadata.get("space") == space and metadata.get("checksum") == fingerprint_of({"vectors": vectors})

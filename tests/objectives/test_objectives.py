@@ -107,16 +107,24 @@ def multi_similarity_by_loops(embeddings: np.ndarray, labels: np.ndarray) -> flo
         hard_negatives = [s for s in negatives if s + 0.1 > min(positives)]
         near = math.log(1 + sum(math.exp(-2 * (s - 0.5)) for s in hard_positives)) / 2
         far = math.log(1 + sum(math.exp(50 * (s - 0.5)) for s in hard_negatives)) / 50
-        if hard_positives or hard_negatives:
-            losses.append(near + far)
+        losses.append(near + far)  # log 1 and log 1 of an anchor without mined pairs
     return sum(losses) / len(losses)
 
 
 def test_multi_similarity_is_the_papers() -> None:
     given = batch()
-    value = ObjectiveSum({"multi_similarity": {}}, context())(given)["loss"]
-    expected = multi_similarity_by_loops(given.embeddings.double().numpy(), given.labels.numpy())
+    # Two easy classes, whose four images mine no pair, before the same six images in other dimensions.
+    easy = torch.eye(DIM + 2)[[0, 0, 1, 1]]
+    embeddings = torch.cat([easy, F.pad(given.embeddings, (2, 0))])
+    labels = torch.cat([torch.tensor([3, 3, 4, 4]), given.labels])
+    value = ObjectiveSum({"multi_similarity": {}}, context())(Batch(embeddings, labels))["loss"]
+    expected = multi_similarity_by_loops(embeddings.double().numpy(), labels.numpy())
     assert float(value) == pytest.approx(expected, rel=1e-4)
+    alone = ObjectiveSum({"multi_similarity": {}}, context())(given)["loss"]
+    assert float(alone) == pytest.approx(
+        multi_similarity_by_loops(given.embeddings.double().numpy(), given.labels.numpy()), rel=1e-4
+    )
+    assert float(value) != pytest.approx(float(alone), rel=0.01)
 
 
 def test_terms_are_added_by_weight() -> None:

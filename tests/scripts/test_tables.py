@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hetsearch.data.images import ImageSet
 from hetsearch.errors import UsageError
+from hetsearch.evaluation.blending import SHARES
 from hetsearch.evaluation.result import METRICS
-from hetsearch.evaluation.scores import Scores
-from hetsearch.metrics import difference_interval
+from hetsearch.evaluation.scores import Scores, score
+from hetsearch.metrics import Items, difference_interval
+from hetsearch.space import blend_vectors
 
 DATA = "some:test"
 
@@ -143,7 +147,7 @@ def bench_of(compatibility: ModuleType, tables: ModuleType, folder: Path) -> Any
     """The trials of one data set, the gallery encoder and the images left out."""
     bench = object.__new__(compatibility.Bench)
     bench.data, bench.trials = "emoji", open_table(tables, folder)
-    bench.id, bench.settings = "sp_1", compatibility.DATA["emoji"]
+    bench.of_gallery, bench.settings = {"space": "sp_1"}, compatibility.DATA["emoji"]
     return bench
 
 
@@ -206,38 +210,62 @@ def test_the_seeds_of_a_method_have_the_same_settings(
         bench.row("soft labels", 1, {"rate": 0.5})
 
 
-def add_method(table: Any, name: str, seed: int, lift: float, settings: Any, **more: Any) -> None:
+def add_method(table: Any, name: str, seed: int, test: float, validation: float, settings: Any, **more: Any) -> None:
     parts = {"homogeneous": {"map": 0.5}, "retention": {"map": 0.9}, "gain": {"map": 0.25}, "flips": {"nfr@1": 0.1}}
-    for source in ("emoji:test", "emoji:validation"):
-        table.add(name, source, seed, scores(seed, lift), settings=settings, cost={"params": 113927}, **parts, **more)
+    parts |= {"cost": {"params": 113927}, "epochs": 30}
+    for source, lift in (("emoji:test", test), ("emoji:validation", validation)):
+        table.add(name, source, seed, scores(seed, lift), settings=settings, **parts, **more)
+
+
+def tables_of(text: str) -> list[dict[str, dict[str, str]]]:
+    """The tables of a Markdown text, each as first cell → header → cell."""
+    found: list[dict[str, dict[str, str]]] = []
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    for number, line in enumerate(lines):
+        if line and set(line) == {"---"}:
+            rows = itertools.takewhile(bool, lines[number + 1 :])
+            found.append({row[0]: dict(zip(lines[number - 1], row, strict=True)) for row in rows})
+    return found
 
 
 def test_the_words_of_compatibility(compatibility: ModuleType, tables: ModuleType, tmp_path: Path) -> None:
-    from compatibility_words import write_words
-
-    table = open_table(tables, tmp_path)
+    table, trials = open_table(tables, tmp_path), open_table(tables, tmp_path / "trials")
+    name = compatibility.ANCHOR
     anchor = {"objectives": {"frozen_classifier": {"margin": 0.1}, "cosine_regression": {"weight": 16.0}}}
     alone = {"objectives": {"l2_regression": {"weight": 1.0}}, "rate": 2.0}
     for seed in range(3):
-        add_method(table, compatibility.ANCHOR, seed, 0.0, anchor)
-        add_method(table, "L2 regression", seed, 0.1, alone)
-        add_method(table, "best + ridge", seed, 0.3, {**alone, "align": "ridge"}, after="L2 regression")
-        add_method(table, "MobileNetV3-Small", seed, -0.1, {**anchor, "encoder": {}})
-    write_words(table, ["emoji"], tmp_path / "words.md")
+        add_method(table, name, seed, 0.0, 0.0, anchor)
+        add_method(table, "L2 regression", seed, 0.1, 0.2, alone)
+        add_method(table, "cosine regression", seed, 0.2, 0.1, alone)  # better on the test images, which decide nothing
+        add_method(table, "best + ridge", seed, 0.3, 0.4, {**alone, "align": "ridge"}, after="L2 regression")
+        add_method(table, "best + prototypes", seed, 0.1, 0.2, alone, after="L2 regression")
+        add_method(table, "MobileNetV3-Small", seed, -0.1, 0.5, {**anchor, "encoder": {}})
+    for method, value in ((name, 0.3), ("L2 regression", 0.5), ("cosine regression", 0.6)):
+        for number in range(3):
+            trials.note(method, "emoji", number, validation={"map": value - number / 10})
+    compatibility.write_words(table, trials, ["emoji"], tmp_path / "words.md")
     text = (tmp_path / "words.md").read_text(encoding="utf-8")
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
-    header = next(line for line in lines if line[0] == "method")
-    cells = {line[0]: dict(zip(header, line, strict=True)) for line in lines[lines.index(header) + 2 :]}
-    assert list(cells) == ["best + ridge", "L2 regression", compatibility.ANCHOR, "MobileNetV3-Small"]  # the best first
-    assert cells["L2 regression"]["setting"] == "l2_regression 1, 2 × the learning rate"
-    assert cells[compatibility.ANCHOR]["setting"] == "frozen_classifier margin 0.1, cosine_regression 16"
-    assert cells["L2 regression"]["anchor, test"] == "better (+0.1000, +0.1000, +0.1000)"
-    assert cells["L2 regression"]["anchor, validation"] == cells["L2 regression"]["anchor, test"]
-    assert cells["MobileNetV3-Small"]["anchor, test"].startswith("worse")
-    # The larger network's free counterpart was not trained, and a map cannot be judged where it was fitted.
-    assert (cells["MobileNetV3-Small"]["gain"], cells["L2 regression"]["gain"]) == ("–", "0.2500 (0.2500 to 0.2500)")
-    assert cells["best + ridge"]["anchor, validation"] == "fitted there"
-    assert '- "best + ridge" follows "L2 regression"; against that one on the test images: better (+0.2000' in text
+    _, methods, others = tables_of(text)
+    assert list(methods) == ["L2 regression", "cosine regression", name]  # by the validation images
+    first, second = methods["L2 regression"], methods["cosine regression"]
+    assert first["setting"] == "l2_regression 1, 2 × the learning rate"
+    assert methods[name]["setting"] == "frozen_classifier margin 0.1, cosine_regression 16"
+    assert (first["first row, validation"], first["first row, test"]) == ("–", "–")
+    assert second["first row, validation"] == "worse (-0.1000, -0.1000, -0.1000)"
+    assert second["first row, test"] == "better (+0.1000, +0.1000, +0.1000)"
+    assert second["anchor, test"] == "better (+0.2000, +0.2000, +0.2000)"
+    assert methods[name]["anchor, test"] == "–"
+    assert "Trained for 30 epochs." in text
+    # The trials' order is cosine, L2, anchor, the validation images' L2, cosine, anchor: two pairs of three agree.
+    assert "is 0.33 over 3 methods" in text
+    assert list(others) == ["best + ridge", "best + prototypes", "MobileNetV3-Small"]
+    assert others["best + ridge"]["difference, test"] == "better (+0.2000, +0.2000, +0.2000)"
+    assert '"best + prototypes" changes nothing' in text
+    assert '"best + ridge" changes nothing' not in text
+    assert others["MobileNetV3-Small"]["beside"] == name
+    assert others["MobileNetV3-Small"]["difference, test"].startswith("worse")
+    # The larger network's free counterpart was not trained.
+    assert (others["MobileNetV3-Small"]["gain"], first["gain"]) == ("–", "0.2500 (0.2500 to 0.2500)")
 
 
 def test_the_words_of_paper_a(tables: ModuleType, tmp_path: Path) -> None:
@@ -257,11 +285,109 @@ def test_the_words_of_paper_a(tables: ModuleType, tmp_path: Path) -> None:
     assert "CE + MS beats MS: not measured with all seeds by map (no seed)" in text
 
 
-def test_no_map_is_fitted_before_every_method_was_tried(
-    compatibility: ModuleType, tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Stub:
+    """Two splits of one data set whose vectors and labels are made up, and trainings that take no time."""
+
+    def __init__(self, source: str, seed: int, *, follows: float) -> None:
+        random = np.random.default_rng(seed)
+        self.source, self.labels = source, random.integers(0, 6, 90)
+        centres = random.normal(size=(6, 16))
+        self.heavy = unit(centres[self.labels] + random.normal(size=(90, 16)) * 0.5)
+        # What does not follow the gallery encoder knows the classes well, in directions of its own.
+        own = random.normal(size=(6, 16))[self.labels] + random.normal(size=(90, 16)) * 0.3
+        self.light = unit(self.heavy * follows + unit(own) * (1 - follows) + random.normal(size=(90, 16)) * 0.1)
+        self.paragon = self.score(self.heavy, self.heavy)
+
+    def embed(self, _: object) -> Any:
+        return self.light
+
+    def score(self, query: Any, gallery: Any) -> Scores:
+        keys = [str(number) for number in range(len(self.labels))]
+        return score(Items(query, self.labels, keys), Items(gallery, self.labels, keys))
+
+
+def unit(vectors: Any) -> Any:
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def stubbed(compatibility: ModuleType, tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A bench whose trainings are done at once."""
+    bench = bench_of(compatibility, tables, tmp_path / "trials")
+    bench.table, bench.card = open_table(tables, tmp_path), None
+    bench.splits = [Stub("emoji:test", 1, follows=0.7), Stub("emoji:validation", 2, follows=0.3)]
+    recorded = SimpleNamespace(metrics={"p@1": 0.9, "map": 0.8})
+    monkeypatch.setattr(compatibility, "paragon_of", lambda *_: recorded)
+    monkeypatch.setattr(compatibility, "about", lambda _: {"cost": {"params": 5}})
+    monkeypatch.setattr(
+        compatibility.Bench, "train", lambda *_: SimpleNamespace(bundle=tmp_path / "bundle", seconds=1.0)
+    )
+    for split in bench.splits:
+        bench.table.note(compatibility.BASELINE, split.source, 0, settings={}, metrics={"p@1": 0.2, "map": 0.3})
+    note_trials(bench, "soft labels", compatibility.METHODS["soft labels"], [0.5, 0.7, 0.6])
+    return bench
+
+
+def test_a_row_says_what_was_found_on_its_own_split(stubbed: Any) -> None:
+    stubbed.method("soft labels", 0)
+    for split in stubbed.splits:
+        (row,) = stubbed.table.of("soft labels", split.source)
+        light, own = split.score(split.light, split.heavy), split.score(split.light, split.light)
+        assert row["metrics"]["map"] == pytest.approx(light.means()["map"])  # M(q,g), not M(g,q)
+        assert row["homogeneous"]["map"] == pytest.approx(own.means()["map"])
+        assert row["retention"]["p@1"] == pytest.approx(light.means()["p@1"] / 0.9)
+        assert row["gain"]["map"] == pytest.approx((light.means()["map"] - 0.3) / (0.8 - 0.3))
+        right, before = light.values["p@1"] == 1, split.paragon.values["p@1"] == 1
+        assert row["flips"] == {"nfr@1": np.mean(before & ~right), "pfr@1": np.mean(~before & right)}
+        assert np.mean(before & ~right) != np.mean(~before & right)  # else the two could be swapped
+        assert row["settings"] == {"objectives": {"soft_labels": {"weight": 1.0}}, "rate": 1.0}
+
+
+def test_the_share_of_a_blend_is_chosen_on_the_validation_images(stubbed: Any) -> None:
+    stubbed.blended("soft labels", 0)
+    test, validation = stubbed.splits
+
+    def found(split: Stub, share: float) -> float:
+        return float(split.score(split.light, blend_vectors(split.heavy, split.light, share)).means()["map"])
+
+    best = {split.source: max(SHARES, key=lambda share: found(split, share)) for split in stubbed.splits}
+    assert best[test.source] != best[validation.source]  # else this test would show nothing
+    for split in stubbed.splits:
+        (row,) = stubbed.table.of("soft labels, blended", split.source)
+        assert row["share"] == best[validation.source]
+        assert row["metrics"]["map"] == pytest.approx(found(split, row["share"]))
+
+
+def test_a_settings_rate_multiplies_the_data_sets(compatibility: ModuleType, stubbed: Any) -> None:
+    recipe = stubbed.recipe("query.yaml", {"objectives": {"soft_labels": {}}, "rate": 0.5, "schedule.epochs": 1})
+    assert recipe.optimizer.lr == pytest.approx(stubbed.settings.rate / 2)
+
+
+def test_a_map_follows_the_best_on_the_validation_images(
+    compatibility: ModuleType, stubbed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = bench_of(compatibility, tables, tmp_path)
-    note_trials(bench, "soft labels", compatibility.METHODS["soft labels"], [0.5, 0.6, 0.7])
-    monkeypatch.setattr(compatibility.Bench, "row", lambda *_, **__: pytest.fail("trained"))
-    bench.fitted(0)
-    assert {row["name"] for row in bench.trials.rows} == {"soft labels"}
+    made: list[tuple[str, Any]] = []
+    monkeypatch.setattr(compatibility.Bench, "row", lambda _, name, seed, settings, **more: made.append((name, more)))
+    monkeypatch.setattr(compatibility.Bench, "chosen", lambda *_: {"objectives": {}})
+    names = list(compatibility.METHODS)
+    for place, name in enumerate(names):
+        stubbed.fitted(0)
+        assert not made  # before every method was trained
+        for source, value in (("emoji:test", place / 100), ("emoji:validation", 0.9 if place == 3 else place / 100)):
+            stubbed.table.note(name, source, 0, metrics={"map": value})
+    stubbed.fitted(0)
+    assert made == [(f"best + {method}", {"after": names[3]}) for method in stubbed.settings.fitted]
+    made.clear()
+    stubbed.fitted(1)  # whose rows are not there yet
+    assert not made
+
+
+def test_raw_pixels_do_not_see_brightness(tables: ModuleType) -> None:
+    from measured import raw_pixels
+
+    random = np.random.default_rng(0)
+    picture = random.integers(0, 100, (16, 16, 3)).astype(np.uint8)
+    pictures = [picture, picture + 100]
+    first, second = raw_pixels(ImageSet("two", ["a", "b"], lambda number: pictures[number]))
+    assert float(first @ second) == pytest.approx(1, abs=1e-5)
+    assert np.linalg.norm(first) == pytest.approx(1, abs=1e-5)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from hetsearch.models.network import build_network
 from hetsearch.objectives import Context, ObjectiveSum
 from hetsearch.training import loop
 from hetsearch.training.gallery import train_gallery
-from hetsearch.training.images import load_splits
+from hetsearch.training.images import as_training_set, load_splits
 from hetsearch.training.recipe import Recipe
 from hetsearch.training.sampling import batches_of_epoch
 from hetsearch.training.task import Task
@@ -168,6 +169,23 @@ def test_two_processes_train_one_network_by_the_mean_of_their_gradients(tmp_path
     step = flat({name: torch.from_numpy(found[name]) for name, _ in network.named_parameters()}) - before
     assert distance(step, -0.1 * np.mean(gradients, axis=0)) < 1e-3
     assert distance(step, -0.1 * gradients[0]) > 0.02  # as it would be if each had trained on its own
+
+
+def test_a_mirrored_image_has_the_target_of_its_mirror_image(tmp_path: Path, recipe_for: MakeRecipe) -> None:
+    recipe = recipe_for(augmentation={"flip": 0.5})
+    images = as_training_set(load_splits(recipe)[0], torch.zeros(2, 400, 16))
+    assert images.targets is not None
+    images.targets[0, :, 0], images.targets[1, :, 1] = 1, 1
+    run = object.__new__(loop._Run)
+    run.recipe, run.images = recipe, images
+    run.accelerator = SimpleNamespace(device="cpu")  # type: ignore[assignment]
+    share = torch.arange(60)
+    pixels, _, chosen = run._load(share, torch.Generator().manual_seed(0))
+    assert chosen is not None
+    mirrored = ~(pixels == images.pixels[share]).flatten(1).all(dim=1)
+    assert 15 < int(mirrored.sum()) < 45
+    torch.testing.assert_close(chosen[:, 1], mirrored.float())
+    torch.testing.assert_close(chosen[:, 0], 1 - mirrored.float())
 
 
 def test_training_learns(tmp_path: Path, recipe_for: MakeRecipe) -> None:

@@ -15,6 +15,7 @@ from hetsearch.training.images import load_splits
 from hetsearch.training.needs import check_needs
 from hetsearch.training.recipe import Recipe
 from hetsearch.training.reference import Reference
+from hetsearch.training.sampling import batches_of_epoch
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -81,6 +82,22 @@ def test_batches_without_positives_are_refused(recipe_for: MakeRecipe) -> None:
     check(recipe_for(batches={"size": 20, "samples_per_class": 2}))
 
 
+def test_batches_of_every_epoch_are_looked_at(recipe_for: MakeRecipe) -> None:
+    one = recipe_for(batches={"size": 9}, schedule={"epochs": 1})
+    labels = load_splits(one)[0].labels
+    assert labels is not None
+
+    def lacks(epoch: int) -> bool:
+        batches = batches_of_epoch(labels, one.batches, seed=one.seed, epoch=epoch)
+        return any(len(set(labels[batch])) == 9 for batch in batches)
+
+    first = next(epoch for epoch in range(40) if lacks(epoch))
+    assert first > 0  # else this test would show nothing
+    check(recipe_for(batches={"size": 9}, schedule={"epochs": first}))
+    with pytest.raises(ConfigError, match=rf"in epoch {first + 1} has 9 different classes"):
+        check(recipe_for(batches={"size": 9}, schedule={"epochs": first + 1}))
+
+
 def test_copies_of_one_image_are_no_positives(
     tmp_path: Path, recipe_for: MakeRecipe, fashion_folder: Path, fashion_train_folder: Path
 ) -> None:
@@ -105,6 +122,16 @@ def test_a_class_that_the_classifier_lacks(
         check(recipe_for(data=data, objectives={"frozen_classifier": {}}), reference)
     for missing in ("pseudo", "drop"):
         check(recipe_for(data=data, objectives={"frozen_classifier": {"missing": missing}}), reference)
+    for path in sorted(more.iterdir()):
+        path.rename(more / f"no-{path.name}")
+    for objectives in ({"frozen_classifier": {"missing": "drop"}}, {"class_boundary": {}}):
+        with pytest.raises(ConfigError, match=rf"lacks every class.*'{next(iter(objectives))}'.*observed no-class-0"):
+            check(recipe_for(data=data, objectives=objectives), reference)
+
+
+def test_a_codebook_that_cannot_split_the_dimension(recipe_for: MakeRecipe, space: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot split 16 dimensions: observed 5, expected one of: 1, 2, 4, 8"):
+        check(recipe_for(objectives={"codebook": {"subspaces": 5}}), Reference.open(space))
 
 
 def test_a_space_without_a_classifier_is_named(recipe_for: MakeRecipe, space: Path) -> None:

@@ -58,6 +58,14 @@ def test_vectors_of_another_space_or_of_other_images_are_refused(
         train_query(recipe, space, tmp_path / "q", gallery_vectors=vectors)
 
 
+def test_a_query_encoder_is_no_gallery_encoder(tmp_path: Path, recipe_for: MakeRecipe, space: Path) -> None:
+    recipe = recipe_for(objectives={"frozen_classifier": {}}, schedule={"epochs": 1})
+    light = train_query(recipe, space, tmp_path / "light").bundle
+    export_bundle(light)
+    with pytest.raises(ConfigError, match=r"is a query encoder: expected the gallery encoder of sp_"):
+        Reference.open(space, encoder=light)
+
+
 def sources(folder: Path, fashion_folder: Path) -> dict[str, str]:
     """Sources whose keys are alike: folders, and manifests with and without keys of their own."""
     for place in ("here", "there"):

@@ -28,6 +28,46 @@ def test_targets_are_computed_once_and_survive_a_damaged_cache(
     np.testing.assert_allclose(targets.cached_vectors(encoder, pixels), expected, atol=1e-6)
 
 
+class Another:
+    """An encoder that turns another one's vectors round."""
+
+    def __init__(self, encoder: Any, space: str) -> None:
+        self.encoder, self.space, self.dim = encoder, space, encoder.dim
+        self.asked = 0
+
+    def encode_pixels(self, pixels: Any) -> Any:
+        self.asked += len(pixels)
+        return np.ascontiguousarray(self.encoder.encode_pixels(pixels)[:, ::-1])
+
+
+def test_the_cache_of_one_encoder_is_not_anothers(
+    space: Path, fashion_test: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    pixels = np.ascontiguousarray(fashion_test[0][:30, None])
+    encoder = load_encoder(space / "gallery-encoder")
+    first = targets.cached_vectors(encoder, pixels)
+    again = targets.cached_vectors(Another(encoder, encoder.space), pixels)  # another precision of it, say
+    np.testing.assert_allclose(again, first[:, ::-1], atol=1e-6)
+    stranger = Another(encoder, "sp_0000000000000000")
+    targets.cached_vectors(stranger, pixels)
+    assert stranger.asked >= len(pixels)  # although its vectors, and so the probe, are those of the one before
+
+
+def test_a_file_of_another_space_is_not_believed(
+    space: Path, fashion_test: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    pixels = np.ascontiguousarray(fashion_test[0][:30, None])
+    encoder = Another(load_encoder(space / "gallery-encoder"), "sp_1111111111111111")
+    targets.cached_vectors(encoder, pixels)
+    (file,) = (tmp_path / "hetsearch" / "targets").iterdir()
+    file.rename(file.with_name(file.name.replace("sp_1111111111111111", "sp_2222222222222222")))
+    stranger = Another(encoder.encoder, "sp_2222222222222222")
+    targets.cached_vectors(stranger, pixels)
+    assert stranger.asked >= len(pixels)
+
+
 def test_targets_of_mirror_images_and_of_a_part(space: Path, fashion_test: Any) -> None:
     pixels = np.ascontiguousarray(fashion_test[0][:20, None])
     encoder = load_encoder(space / "gallery-encoder")
