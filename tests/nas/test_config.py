@@ -39,8 +39,10 @@ def test_the_searches_hold_the_hybrid_and_its_recipe(data: str) -> None:
     paths = Paths(config.search_space, config.recipe.input, config.recipe.encoder.dim)
     assert config.budget.allows(paths.costs.of([paths.read(HYBRID)])[0])
     default = load_config(Recipe, CONFIGS / data / "query.yaml")
-    for section in ("data", "input", "objectives", "augmentation", "optimizer", "batches", "align"):
+    for section in ("data", "input", "objectives", "optimizer", "batches", "align"):
         assert getattr(config.recipe, section) == getattr(default, section), section
+    mirrors = {"flip": default.augmentation.flip}  # FashionMNIST's search leaves mirror images out, for the time they take
+    assert config.recipe.augmentation.model_copy(update=mirrors) == default.augmentation
 
 
 def test_imagenet_is_the_space_of_the_published_networks() -> None:
