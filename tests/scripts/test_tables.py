@@ -201,12 +201,12 @@ def test_the_seeds_of_a_method_have_the_same_settings(
     bench = bench_of(compatibility, tables, tmp_path)
     bench.table, bench.splits = bench.trials, [SimpleNamespace(source="emoji:test")]
     monkeypatch.setattr(compatibility, "train_query", lambda *_: pytest.fail("trained"))
-    bench.table.note("soft labels", "emoji:test", 0, settings={"rate": 0.5}, lr=0.004)
+    bench.table.note("soft labels", "emoji:test", 0, settings={"rate": 0.5}, lr=bench.settings.rate)
     bench.require_settings(("soft labels",), {"rate": 0.5})
     with pytest.raises(UsageError, match=r"a row of 'soft labels' with other settings.*0\.5.*seed 0.*2\.0"):
         bench.row("soft labels", 1, {"rate": 2.0})
-    bench.settings = replace(bench.settings, rate=0.016)
-    with pytest.raises(UsageError, match=r"learning rate 0\.004.*learning rate 0\.016"):
+    old, bench.settings = bench.settings.rate, replace(bench.settings, rate=0.5)
+    with pytest.raises(UsageError, match=rf"learning rate {old}.*learning rate 0\.5"):
         bench.row("soft labels", 1, {"rate": 0.5})
 
 
