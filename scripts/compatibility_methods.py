@@ -61,8 +61,14 @@ METHODS: dict[str, tuple[Settings, ...]] = {  # each with three settings; "ancho
 }
 BLENDED = ", blended"  # after a method's name: in a gallery that its query encoder has a share in
 FITTED = ("procrustes", "ridge", "prototypes")  # closed-form maps after the best method
+_DEPTHWISE = {"precision": "float32"}  # bfloat16 takes two to three times as long for depthwise convolutions on a CPU
 LARGER: dict[str, Settings] = {  # other query networks, with the anchor's settings
-    "MobileNetV3-Small": {"architecture": "timm", "arguments": {"name": "mobilenetv3_small_100"}, "dim": 128},
-    "ShuffleNetV2 x0.5": {"architecture": "torchvision", "arguments": {"name": "shufflenet_v2_x0_5"}, "dim": 128},
+    "MobileNetV3-Small": {
+        "encoder": {"architecture": "timm", "arguments": {"name": "mobilenetv3_small_100"}, "dim": 128}, **_DEPTHWISE
+    },
+    "ShuffleNetV2 x0.5": {
+        "encoder": {"architecture": "torchvision", "arguments": {"name": "shufflenet_v2_x0_5"}, "dim": 128},
+        **_DEPTHWISE,
+    },
 }
 FREE: tuple[Settings, ...] = tuple({RATE: rate} for rate in RATES)  # of the free encoder

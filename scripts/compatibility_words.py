@@ -18,19 +18,20 @@ from compatibility_methods import (
     SEEDS,
     VALIDATION,
 )
-from tables import TRAINED, Row, Table, judge, kendall, markdown, over_seeds
+from tables import HALF, Row, Table, judge, kendall, markdown, over_seeds
 
 from hetsearch.files import write_text
 
 VERDICTS = {"confirmed": "better", "refuted": "worse", "undecided": "no difference shown"}
 INTRODUCTION = f"""# Compatibility: ways into a large network's space for a 0.1 M network
 
-Made by `{COMMAND}` from `results/compatibility.json`. {TRAINED} Test images unless it says otherwise; mean over seeds
-(smallest to largest). The gallery encoders are the released ones, with int8 weights; retention and gain are measured
-against their float32 originals, whose M(g,g) on the test images their cards record: retention is M(q,g) / M(g,g) by
-mAP, gain is (M(q,g) − M(q*,q*)) / (M(g,g) − M(q*,q*)) by mAP, q* being the same network trained freely, which the
-larger networks lack here. NFR@1 is the share of queries that the gallery encoder's own query answers rightly and the
-light one does not.
+Made by `{COMMAND}` from `results/compatibility.json`. {HALF} The larger networks are trained in float32, which is
+faster for their depthwise convolutions. Test images unless it says otherwise; mean over seeds (smallest to largest).
+The gallery encoders are the released ones, with int8 weights; retention and gain are measured against their float32
+originals, whose M(g,g) on the test images their cards record: retention is M(q,g) / M(g,g) by mAP, gain is
+(M(q,g) − M(q*,q*)) / (M(g,g) − M(q*,q*)) by mAP, q* being the same network trained freely, which the larger networks
+lack here. NFR@1 is the share of queries that the gallery encoder's own query answers rightly and the light one does
+not.
 
 The methods are in the order of their mAP on the validation images, by which a default recipe is chosen: the simplest
 that is not worse than the first row there. Comparisons are made query by query; a difference counts if its 95 %

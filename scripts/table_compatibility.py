@@ -177,9 +177,9 @@ class Bench:
 
     def larger(self, seed: int) -> None:
         """Other query networks, trained with the anchor's setting."""
-        for name, encoder in LARGER.items():
+        for name, network in LARGER.items():
             if not self.has(name, seed):
-                self.row(name, seed, {**self.chosen(ANCHOR), "encoder": encoder})
+                self.row(name, seed, {**self.chosen(ANCHOR), **network})
 
     def row(self, name: str, seed: int, settings: Settings, **more: Any) -> None:
         """Train with some settings, measure on both splits, write a row of each."""

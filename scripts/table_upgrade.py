@@ -4,7 +4,7 @@
     python scripts/table_upgrade.py --words    # results/upgrade.md from the rows there are
 
 The older encoder is a small compact network, trained on half of the classes and half of their images; the new one has
-four times its channels and learns from everything. Reported on FashionMNIST's test images, all ten classes: the
+twice its channels and learns from everything. Reported on FashionMNIST's test images, all ten classes: the
 criterion M(new, old) > M(old, old) with the interval of the paired difference, and the update gain
 (M(new, old) − M(old, old)) / (M(new*, new*) − M(old, old)), new* being trained without regard to the older one.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from measured import Measured
-from tables import TRAINED, Table, about, judge, markdown, over_seeds, run, slug
+from tables import HALF, Table, about, judge, markdown, over_seeds, run, slug
 
 from hetsearch.config import changed, load_config
 from hetsearch.export import export_bundle
@@ -115,7 +115,7 @@ def write_words(table: Table, path: Path) -> None:
         "# Upgrade: a new gallery encoder against an older one's vectors",
         "",
         f"Made by `{COMMAND}` from `results/upgrade.json`. {SOURCE}, leave-one-out; mean over seeds (smallest to "
-        f"largest). {TRAINED} Old: half of the classes, half of their images, a quarter of the channels. "
+        f"largest). {HALF} Old: half of the classes, half of their images, half of the channels. "
         "Each objective against the older space has weight 1; none was tuned. A checkpoint is chosen by M(new,new), or "
         "M(old,old), on the validation images of all ten classes. The criterion is M(new,old) > M(old,old) "
         "query by query: it is confirmed if the 95 % interval is above 0 for each of 3 seeds.",

@@ -24,14 +24,16 @@ from hetsearch.files import atomic_path, make_folder, write_json
 from hetsearch.metrics import bootstrap_means, difference_interval, interval
 
 Row = dict[str, Any]
-TRAINED = "Trained in bfloat16, or in float32 where the processor lacks it."
+HALF = "Trained in bfloat16, or in float32 where the processor lacks it; each row tells."
+COMPARED = {"p@1": np.dtype(np.uint8), "map": np.dtype(np.float32)}  # what is kept of every query, and as what
 
 
 class Table:
     """The rows of one table, ``results/NAME.json``, and their paired comparisons, ``results/NAME-pairs.json``.
 
-    The values of every query, which comparisons are made of, lie beside the runs. A row that is there already is not
-    made again; remove it to do so.
+    The values of every query, which comparisons are made of, are in ``results/values/NAME``: a table may be made on
+    several machines, and anybody can compare its rows anew. A row that is there already is not made again; remove it
+    to do so.
 
     Args:
         results: the file of rows.
@@ -58,7 +60,8 @@ class Table:
             if self.pairs != stored:
                 write_json(self.paired, self.pairs)
         with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **{metric: scores.values[metric] for metric in METRICS})
+            kept = {metric: scores.values[metric].astype(kind) for metric, kind in COMPARED.items()}
+            np.savez_compressed(file, **kept)
         draws = bootstrap_means(np.stack([scores.values[metric] for metric in METRICS], axis=1))
         means = scores.means()
         return self.note(
@@ -94,10 +97,10 @@ class Table:
             write_json(self.results, self.rows)
 
     def values(self, name: str, data: str, seed: int) -> PerQuery:
-        """Each metric of every query, ``(n_queries,)``.
+        """P@1 and average precision of every query, ``(n_queries,)``; the latter was rounded to float32.
 
         Raises:
-            UsageError: they are not there, as on another machine than the row's.
+            UsageError: they are not there.
         """
         path = self._values(name, data, seed)
         if not path.is_file():
@@ -107,7 +110,7 @@ class Table:
                 hint=f"Remove the row from '{self.results}' to make it again.",
             )
         with np.load(path) as stored:
-            return {metric: stored[metric] for metric in METRICS}
+            return {metric: stored[metric].astype(np.float64) for metric in COMPARED}
 
     def compare(self, first: str, second: str, data: str, seed: int, metric: str) -> Row:
         """The paired difference of two rows, from the file of comparisons or else from the values of every query.
@@ -160,7 +163,7 @@ class Table:
             yield
 
     def _values(self, name: str, data: str, seed: int) -> Path:
-        return self.runs / "values" / slug(data) / f"{slug(name)}-{seed}.npz"
+        return self.results.parent / "values" / self.results.stem / slug(data) / f"{slug(name)}-{seed}.npz"
 
 
 def run(main: Callable[[], None]) -> None:

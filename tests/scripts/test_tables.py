@@ -42,6 +42,7 @@ def compatibility(tables: ModuleType) -> ModuleType:
 def scores(seed: int, lift: float = 0.0) -> Scores:
     random = np.random.default_rng(seed)
     values = {metric: random.random(200) + lift for metric in METRICS}
+    values["p@1"] = np.round(random.random(200))  # 0 or 1
     return Scores(values, np.arange(200), 0, np.zeros(1))
 
 
@@ -58,7 +59,10 @@ def test_rows_are_kept_and_found_again(tables: ModuleType, tmp_path: Path) -> No
     (row,) = again.of("a", DATA)
     assert row["metrics"]["map"] == pytest.approx(scores(0).values["map"].mean())
     assert row["ci"]["map"][0] < row["metrics"]["map"] < row["ci"]["map"][1]
-    np.testing.assert_array_equal(again.values("a", DATA, 1)["map"], scores(0).values["map"])
+    assert (tmp_path / "results" / "values" / "table" / "some-test" / "a-1.npz").is_file()
+    kept = again.values("a", DATA, 1)
+    np.testing.assert_array_equal(kept["p@1"], scores(0).values["p@1"])
+    np.testing.assert_allclose(kept["map"], scores(0).values["map"], rtol=1e-7)
 
 
 def test_two_processes_do_not_lose_each_others_rows(tables: ModuleType, tmp_path: Path) -> None:
@@ -96,7 +100,7 @@ def test_comparisons_outlive_the_values_and_go_with_their_row(tables: ModuleType
     a, b = scores(0, lift=0.1).values["map"], scores(1).values["map"]
     assert found["difference"] == pytest.approx((a - b).mean())
     assert found["ci"] == pytest.approx(list(difference_interval(a, b)))
-    for file in (tmp_path / "runs").rglob("*.npz"):
+    for file in tmp_path.rglob("*.npz"):
         file.unlink()
     moved = open_table(tables, tmp_path)
     assert moved.compare("a", "b", DATA, 0, "map") == found
