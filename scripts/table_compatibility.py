@@ -50,7 +50,7 @@ from hetsearch.evaluation.result import METRICS
 from hetsearch.evaluation.scores import Scores
 from hetsearch.evaluation.verdict import Paragon, paragon_of
 from hetsearch.export import export_bundle
-from hetsearch.files import atomic_folder
+from hetsearch.files import atomic_folder, sha256_of
 from hetsearch.metrics import flip_rates, update_gain
 from hetsearch.runtime import load_encoder
 from hetsearch.runtime.threads import available_threads
@@ -118,7 +118,8 @@ class Bench:
         gallery = load_encoder(self.space / "gallery-encoder", threads=available_threads())
         self.card = gallery.card
         # The space alone does not tell the released weights from the float32 ones.
-        self.of_gallery = {"space": gallery.space, "gallery": gallery.card.files["model.onnx"][:16]}
+        network = self.space / "gallery-encoder" / "model.onnx"
+        self.of_gallery = {"space": gallery.space, "gallery": sha256_of(network)[:16]}
         self.splits = [Split(f"{data}:{split}", gallery) for split in SPLITS]
         for key, value in self.of_gallery.items():
             for split in self.splits:

@@ -332,6 +332,21 @@ def stubbed(compatibility: ModuleType, tables: ModuleType, tmp_path: Path, monke
     return bench
 
 
+def test_rows_of_other_weights_of_the_gallery_encoder_are_refused(
+    compatibility: ModuleType, tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])  # where the released example lies
+    monkeypatch.setattr(compatibility, "Split", lambda source, _: Stub(source, 1, follows=0.7))
+    table, trials = open_table(tables, tmp_path), open_table(tables, tmp_path / "trials")
+    bench = compatibility.Bench("emoji", table, trials)
+    recorded = json.loads(Path("zoo/emoji/gallery-encoder/encoder.json").read_text(encoding="utf-8"))
+    assert bench.of_gallery["space"] == recorded["space"]
+    assert recorded["files"]["model.onnx"].startswith(bench.of_gallery["gallery"])
+    table.note("soft labels", "emoji:test", 0, space=recorded["space"], gallery="of float32")
+    with pytest.raises(UsageError, match=r"another gallery encoder.*'soft labels' of emoji:test with gallery of float"):
+        compatibility.Bench("emoji", table, trials)
+
+
 def test_a_row_says_what_was_found_on_its_own_split(stubbed: Any) -> None:
     stubbed.method("soft labels", 0)
     for split in stubbed.splits:
