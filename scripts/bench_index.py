@@ -113,7 +113,8 @@ def prepare(data: Path, count: int, encoder: OnnxEncoder) -> None:
     for number in range(plan.shards):
         rows = plan.covered(number)
         vectors = _noisy(real[np.arange(rows.start, rows.stop) % len(real)], number)
-        names, words = tuple(f"{row:08d}" for row in rows), [labels[row % len(real)] for row in rows]
+        names = tuple(f"{row:08d}" for row in rows)
+        words: list[str | None] = [labels[row % len(real)] for row in rows]
         digests = np.random.default_rng(number).integers(256, size=(len(rows), DIGEST), dtype=np.uint8)
         entries.append(write_shard(data / EMBEDDINGS, number, Shard(names, vectors, {"label": words}, digests)))
         best = np.concatenate([best, queries @ vectors.T], axis=1)
@@ -249,7 +250,8 @@ def _ratio(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[flo
 def _noisy(vectors: Vectors, seed: int) -> Vectors:
     noise = np.random.default_rng([SEED, seed]).normal(size=vectors.shape) * (NOISE / vectors.shape[1] ** 0.5)
     found = vectors + noise
-    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+    unit: Vectors = (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 def _embedded(encoder: OnnxEncoder, images: ImageSet) -> tuple[Vectors, list[str]]:

@@ -20,7 +20,7 @@ from hetsearch.runtime import load_encoder
 MOST = 32  # requests in a call of the network, as hetsearch's --max-batch
 
 
-class Embed(litserve.LitAPI):
+class Embed(litserve.LitAPI):  # type: ignore[misc]  # its types are not known
     """One picture a request, as a data URI."""
 
     def __init__(self, bundle: str) -> None:

@@ -43,7 +43,7 @@ def main() -> int:
     images, asked = open_source("fashion-mnist:test"), open_source("fashion-mnist:train")
     queries = encoder.encode([asked.read(row) for row in range(QUERIES)])
     wrong: list[str] = []
-    first, expected = None, None
+    first: tuple[Path, Found] | None = None
     with tempfile.TemporaryDirectory() as temporary, _server(options.server, Path(temporary)) as server:
         places: dict[str, dict[str, Any]] = {
             "FAISS file": {"store": "faiss"},
@@ -53,7 +53,7 @@ def main() -> int:
         for name, place in places.items():
             out = Path(temporary) / name
             if first is not None:
-                shutil.copytree(first / EMBEDDINGS, out / EMBEDDINGS)
+                shutil.copytree(first[0] / EMBEDDINGS, out / EMBEDDINGS)
             begin = time.perf_counter()
             build_gallery(encoder, images, out, progress=False, **place)
             print(f"{name}: {len(open_gallery(out)):,} items after {time.perf_counter() - begin:.1f} s", flush=True)
@@ -62,14 +62,14 @@ def main() -> int:
             left = len(open_gallery(out))
             update_gallery(out, encoder, images, progress=False)
             again = _ask(out, queries)
-            first, expected = (out, hits) if first is None else (first, expected)
+            first = first or (out, hits)
             wrong += [f"{name}: {left:,} items after the deletion"] if left != len(images) - DELETED else []
             for when, found in (("built", hits), ("changed", again)):
-                wrong += [f"{name}, {when}: {line}" for line in _differences(found, expected)]
+                wrong += [f"{name}, {when}: {line}" for line in _differences(found, first[1])]
     for line in wrong:
         print(f"WRONG {line}")
-    found = "not the same" if wrong else "the same in every store, before and after"
-    print(f"{QUERIES:,} queries, the first {K}: {found}")
+    verdict = "not the same" if wrong else "the same in every store, before and after"
+    print(f"{QUERIES:,} queries, the first {K}: {verdict}")
     return 1 if wrong else 0
 
 

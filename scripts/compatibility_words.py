@@ -18,7 +18,7 @@ from compatibility_methods import (
     SEEDS,
     VALIDATION,
 )
-from tables import HALF, Row, Table, judge, kendall, markdown, over_seeds
+from tables import HALF, Row, Table, judge, kendall, markdown, mean_of, over_seeds
 
 from hetsearch.files import write_text
 
@@ -61,7 +61,7 @@ def write_words(table: Table, trials: Table, names: Sequence[str], path: Path) -
 
 def _references(rows: dict[str, list[Row]]) -> list[str]:
     names = [name for name in (PARAGON, BASELINE, CONTROL, PIXELS) if name in rows]
-    cells = [[name, *(_mean(rows[name], "metrics", metric) for metric in ("p@1", "map", "r@10"))] for name in names]
+    cells = [[name, *(mean_of(rows[name], "metrics", metric) for metric in ("p@1", "map", "r@10"))] for name in names]
     recorded = [row["paragon"] for row in rows.get(PARAGON, []) if "paragon" in row]
     cells += [
         [f"{PARAGON}, {one['source']}", *(f"{one['metrics'][metric]:.4f}" for metric in ("p@1", "map", "r@10"))]
@@ -78,7 +78,7 @@ def _methods(table: Table, trials: Table, data: str, rows: dict[str, list[Row]])
     cells = [
         [
             *_own(name, rows[name]),
-            _mean(table.of(name, f"{data}:{VALIDATION}"), "metrics", "map"),
+            mean_of(table.of(name, f"{data}:{VALIDATION}"), "metrics", "map"),
             *(_against(table, name, f"{data}:{split}", order[0]) for split in (VALIDATION, "test")),
             _against(table, name, f"{data}:test", ANCHOR),
         ]
@@ -132,9 +132,9 @@ def _blended(table: Table, data: str, names: list[str]) -> list[str]:
     cells = [
         [
             on["test"][name][0]["of"],
-            over_seeds(on["test"][name], lambda row: float(row["share"])),
+            over_seeds([row["share"] for row in on["test"][name]]),
             str(len(on["test"][name])),
-            *(_mean(on[split][name], "metrics", metric) for split in on for metric in ("p@1", "map")),
+            *(mean_of(on[split][name], "metrics", metric) for split in on for metric in ("p@1", "map")),
             *(_against(table, name, f"{data}:{split}", order[0]) for split in on),
         ]
         for name in order
@@ -172,12 +172,12 @@ def _own(name: str, rows: list[Row]) -> list[str]:
         _setting(rows[0]),
         f"{rows[0]['cost']['params']:,}",
         str(len(rows)),
-        _mean(rows, "metrics", "p@1"),
-        _mean(rows, "metrics", "map"),
-        _mean(rows, "homogeneous", "map"),
-        _mean(rows, "retention", "map"),
-        "–" if name in LARGER else _mean(rows, "gain", "map"),
-        _mean(rows, "flips", "nfr@1"),
+        mean_of(rows, "metrics", "p@1"),
+        mean_of(rows, "metrics", "map"),
+        mean_of(rows, "homogeneous", "map"),
+        mean_of(rows, "retention", "map"),
+        "–" if name in LARGER else mean_of(rows, "gain", "map"),
+        mean_of(rows, "flips", "nfr@1"),
     ]
 
 
@@ -195,12 +195,6 @@ def _setting(row: Row) -> str:
     ]
     times = row["settings"].get(RATE, 1.0)
     return ", ".join(chosen if times == 1 else [*chosen, f"{times:g} × the learning rate"])
-
-
-def _mean(rows: list[Row], part: str, metric: str) -> str:
-    if any(row[part][metric] is None for row in rows):
-        return "undefined"
-    return over_seeds(rows, lambda row: float(row[part][metric]))
 
 
 def _against(table: Table, name: str, source: str, other: str) -> str:

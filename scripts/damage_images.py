@@ -82,7 +82,11 @@ def cut(kind: str, share: float) -> Make:
 
 def holding(payload: bytes) -> Make:
     """A file that holds just this."""
-    return lambda path, picture: path.write_bytes(payload) and None
+
+    def make(path: Path, picture: Image.Image) -> None:
+        path.write_bytes(payload)
+
+    return make
 
 
 def patched(kind: str, find: bytes, at: int, new: bytes) -> Make:
@@ -307,6 +311,7 @@ class Trial:
             _, err = job.communicate(timeout=self.options.patience)
         except subprocess.TimeoutExpired:
             return ["a job hangs"]
+        assert isinstance(job.args, list)  # as it was started
         what = " ".join(map(str, job.args[4:]))
         wrong = [] if job.returncode == code else [f"exit code {job.returncode}, not {code}: {what}: {err[-500:]}"]
         wrong += [f"a traceback: {what}: {err[-500:]}"] if "Traceback" in err else []

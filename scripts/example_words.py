@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tables import over_seeds
+
 from hetsearch.evaluation import Evaluation
 from hetsearch.evaluation.blending import Choice
 from hetsearch.evaluation.result import METRICS, MatrixRow, Verdict
@@ -53,10 +55,10 @@ def as_markdown(
     for meaning, evaluations in ((MEANING, list(found.values())), (BLENDED, blended)):
         for kind, cell in meaning.items() if evaluations else ():
             matrix = [row_of(evaluation, kind).metrics for evaluation in evaluations]
-            cells = [_over_seeds([metrics[metric] for metrics in matrix]) for metric in METRICS]
+            cells = [over_seeds([metrics[metric] for metrics in matrix]) for metric in METRICS]
             lines.append(f"| {cell} | {' | '.join(cells)} |")
     verdicts = [verdict_of(evaluation) for evaluation in found.values()]
-    kept = [_over_seeds([verdict.retention[metric] for verdict in verdicts]) for metric in METRICS]
+    kept = [over_seeds([verdict.retention[metric] for verdict in verdicts]) for metric in METRICS]
     lines += [f"| retention M(q,g)/M(g,g) | {' | '.join(kept)} |", ""]
     lines += [
         f"Cost of a query: {light.macs:,} MACs against {heavy.macs:,} ({heavy.macs / light.macs:.0f} times fewer), "
@@ -87,7 +89,7 @@ def as_markdown(
 
 def _mistakes_in_words(mistakes: Sequence[Mistakes]) -> str:
     def told(row: str, metric: str) -> str:
-        return _over_seeds([seed[row]["metrics"][metric] for seed in mistakes])
+        return over_seeds([seed[row]["metrics"][metric] for seed in mistakes])
 
     return (
         f"Through the space's classifier q names the class of {told('class by W', 'q')} of the images and g of "
@@ -109,8 +111,3 @@ def verdict_of(evaluation: Evaluation) -> Verdict:
 
 def _word(answer: bool | None) -> str:
     return {True: "yes", False: "no", None: "open"}[answer]
-
-
-def _over_seeds(values: Sequence[float]) -> str:
-    mean = sum(values) / len(values)
-    return f"{mean:.4f}" if len(set(values)) == 1 else f"{mean:.4f} ({min(values):.4f} to {max(values):.4f})"

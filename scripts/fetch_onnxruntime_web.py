@@ -19,6 +19,7 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 
@@ -34,7 +35,9 @@ INDEX = FOLDER / "index.json"
 
 def main() -> None:
     """Download, compare, compress, write."""
-    known = json.loads(INDEX.read_text(encoding="utf-8")) if INDEX.exists() else {"version": "1.30.0", "files": {}}
+    known: dict[str, Any] = {"version": "1.30.0", "files": {}}
+    if INDEX.exists():
+        known = json.loads(INDEX.read_text(encoding="utf-8"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", default=known["version"])
     version = parser.parse_args().version
@@ -47,7 +50,7 @@ def main() -> None:
     make_folder(FOLDER)
     write_bytes(FOLDER / LICENCE, (licence / LICENCE).read_bytes())
     write_bytes(FOLDER / f"{NOTICES}.gz", packed((licence / NOTICES).read_bytes()))
-    files = {}
+    files: dict[str, dict[str, Any]] = {}
     for name, content in contents.items():
         small = packed(content)
         write_bytes(FOLDER / f"{name}.gz", small)

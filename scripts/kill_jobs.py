@@ -115,7 +115,10 @@ class Trials:
         writes = [(job, at) for job in JOBS for at in range(1, self.writes[job] + 1)]
         places = [(job, at, moment) for job, at in writes for moment in (BEFORE, AFTER)]
         chosen = np.unique(np.linspace(0, len(places) - 1, num=min(count, len(places))).round().astype(int))
-        kills = [Kill(*places[place], workers=number % 2) for number, place in enumerate(chosen)]
+        kills = [
+            Kill(job, at, moment, workers=number % 2)
+            for number, (job, at, moment) in enumerate(places[place] for place in chosen)
+        ]
         rng = random.Random(0)
         jobs = [EMBEDDING[number % len(EMBEDDING)] for number in range(at_random)]
         return kills + [Kill(job, 0, "", rng.random(), number % 2) for number, job in enumerate(jobs)]

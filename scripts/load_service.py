@@ -100,8 +100,8 @@ class Question:
         if self.vector is None:
             found = tuple(hit["key"] for hit in document["hits"])
             return None if found == self.keys else f"{found} instead of {self.keys}"
-        found = np.array(document["data"][0]["embedding"])
-        apart = float(np.abs(found - self.vector).max())
+        vector = np.array(document["data"][0]["embedding"])
+        apart = float(np.abs(vector - self.vector).max())
         return None if apart < TOLERANCE else f"a vector that is {apart:.3f} apart"
 
 
@@ -208,7 +208,7 @@ def sigterm(encoder: str, gallery: str, clients: int, seconds: float) -> Ending:
         asyncio.run(run())
         seen.code = process.wait(60)
         seen.seconds = time.perf_counter() - seen.signalled
-        seen.logged = {line.get("request_id") for line in lines_of(log)} & set(seen.sent)
+        seen.logged = set(seen.sent).intersection(line.get("request_id") for line in lines_of(log))
     return seen
 
 

@@ -62,4 +62,5 @@ def raw_pixels(images: ImageSet) -> Vectors:
     flat -= flat.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(flat, axis=1, keepdims=True)
     flat[lengths[:, 0] == 0, 0] = 1.0  # a picture of one colour
-    return flat / np.linalg.norm(flat, axis=1, keepdims=True)
+    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+    return flat

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from tables import Row, Table, judge, kendall, markdown, over_seeds
+from tables import Row, Table, judge, kendall, markdown, mean_of, over_seeds
 
 from hetsearch.files import write_text
 
@@ -61,9 +61,9 @@ def _networks(table: Table, source: str) -> list[str]:
     for name in ("M(g,g)", *NAMES):
         rows = table.of(name, source)
         if rows:
-            own = over_seeds(rows, lambda row: row["homogeneous"]["map"]) if "homogeneous" in rows[0] else "–"
+            own = mean_of(rows, "homogeneous", "map") if "homogeneous" in rows[0] else "–"
             cost = rows[0]["cost"]
-            numbers = [over_seeds(rows, lambda row, m=metric: row["metrics"][m]) for metric in ("p@1", "map")]
+            numbers = [mean_of(rows, "metrics", metric) for metric in ("p@1", "map")]
             arch = f"`{rows[0]['arch']}`" if "arch" in rows[0] else "–"
             sizes = [f"{cost['macs']:,}", f"{cost['params']:,}", str(rows[0].get("epochs", "–"))]
             cells.append([name, *sizes, str(len(rows)), *numbers, own, arch])
@@ -91,7 +91,7 @@ def _near_paragon(table: Table, source: str) -> list[str]:
         if rows:
             above = paragon["metrics"]["map"]
             times = paragon["cost"]["macs"] / rows[0]["cost"]["macs"]
-            gap = over_seeds(rows, lambda row, top=above: (top - row["metrics"]["map"]) / top)
+            gap = over_seeds([(above - row["metrics"]["map"]) / above for row in rows])
             lines.append(
                 f"- {name}: {times:.0f} times fewer MACs than the gallery encoder; M(q,g) mAP is below M(g,g) by a "
                 f"share of {gap}; the paper says {PAPER} at 80 times, on DeepFashion2 and by another measure."

@@ -185,11 +185,11 @@ class Bench:
             found = method(job.paths, job.config.budget, scorer.rewards, evolution, seed=search_seed)
         best = job.final(found, changed(job.config.reward, {"kind": kind}))[0]
         told = {"arch": best.arch, "reward": best.reward, "alone": best.alone, "measured": len(found.rewards)}
-        recipe = job.config.winner_recipe(told["arch"])
+        recipe = job.config.winner_recipe(best.arch)
         if config != self.settings.small:
             recipe = _shorter(recipe, self.settings.epochs)
         # Two searches that found the same share its training.
-        self.row(name, slug(f"{config.stem} {told['arch']}"), recipe, seed, **told)
+        self.row(name, slug(f"{config.stem} {best.arch}"), recipe, seed, **told)
 
     def row(self, name: str, folder: str, recipe: Recipe, seed: int, **told: Any) -> None:
         """Train one network in a folder of the runs, measure M(q, g) and M(q, q)."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from measured import Measured
-from tables import Table, about, judge, markdown, over_seeds, run, slug
+from tables import Table, about, judge, markdown, mean_of, run, slug
 
 from hetsearch.bundle import read_card
 from hetsearch.config import changed, load_config
@@ -130,7 +130,7 @@ def write_words(table: Table, path: Path) -> None:
                 str(len(found)),
                 f"{found[0]['cost']['params']:,}",
                 f"{found[0]['cost']['bytes']:,}",
-                *(over_seeds(found, lambda row, m=metric: row["metrics"][m]) for metric in ("p@1", "map", "r@10")),
+                *(mean_of(found, "metrics", metric) for metric in ("p@1", "map", "r@10")),
             ]
             for name, found in rows
             if found

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from measured import Measured
-from tables import HALF, Table, about, judge, markdown, over_seeds, run, slug
+from tables import HALF, Table, about, judge, markdown, mean_of, run, slug
 
 from hetsearch.config import changed, load_config
 from hetsearch.export import export_bundle
@@ -131,7 +131,7 @@ def write_words(table: Table, path: Path) -> None:
 
 
 def _metrics(rows: list[dict[str, Any]], part: str = "metrics") -> list[str]:
-    return [over_seeds(rows, lambda row, m=metric: float(row[part][m])) for metric in SHOWN]
+    return [mean_of(rows, part, metric) for metric in SHOWN]
 
 
 def _cells(table: Table, name: str) -> list[str]:
@@ -140,11 +140,7 @@ def _cells(table: Table, name: str) -> list[str]:
     for metric in SHOWN:
         found = [table.compare(name, OLD_ROW, SOURCE, row["seed"], metric) for row in rows]
         each = ", ".join(f"{one['difference']:+.4f}" for one in found)
-        defined = all(row["update_gain"][metric] is not None for row in rows)
-        cells += [
-            over_seeds(rows, lambda row, m=metric: float(row["update_gain"][m])) if defined else "undefined",
-            f"{judge(found, seeds=len(SEEDS))} ({each})",
-        ]
+        cells += [mean_of(rows, "update_gain", metric), f"{judge(found, seeds=len(SEEDS))} ({each})"]
     return cells
 
 

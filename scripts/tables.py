@@ -25,7 +25,7 @@ from hetsearch.metrics import bootstrap_means, difference_interval, interval
 
 Row = dict[str, Any]
 HALF = "Trained in bfloat16, or in float32 where the processor lacks it; each row tells."
-COMPARED = {"p@1": np.dtype(np.uint8), "map": np.dtype(np.float32)}  # what is kept of every query, and as what
+COMPARED = {"p@1": "uint8", "map": "float32"}  # what is kept of every query, and as what
 
 
 class Table:
@@ -60,7 +60,7 @@ class Table:
             if self.pairs != stored:
                 write_json(self.paired, self.pairs)
         with atomic_path(path) as temporary, temporary.open("wb") as file:
-            kept = {metric: scores.values[metric].astype(kind) for metric, kind in COMPARED.items()}
+            kept: dict[str, Any] = {metric: scores.values[metric].astype(kind) for metric, kind in COMPARED.items()}
             np.savez_compressed(file, **kept)
         draws = bootstrap_means(np.stack([scores.values[metric] for metric in METRICS], axis=1))
         means = scores.means()
@@ -221,13 +221,20 @@ def kendall(first: ArrayLike, second: ArrayLike) -> float:
     return float((a * b).sum()) / scale if scale else float("nan")
 
 
-def over_seeds(rows: Sequence[Row], pick: Callable[[Row], float]) -> str:
-    """Mean over seeds, in brackets smallest and largest."""
-    if not rows:
+def mean_of(rows: Sequence[Row], part: str, metric: str) -> str:
+    """One number of each row, over the seeds."""
+    return over_seeds([row[part][metric] for row in rows])
+
+
+def over_seeds(values: Sequence[float | None]) -> str:
+    """Mean over seeds, in brackets smallest and largest where they differ."""
+    if not values:
         return "–"
-    values = [pick(row) for row in rows]
-    mean = sum(values) / len(values)
-    return f"{mean:.4f}" if len(values) == 1 else f"{mean:.4f} ({min(values):.4f} to {max(values):.4f})"
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return "undefined"
+    mean = sum(known) / len(known)
+    return f"{mean:.4f}" if len(set(known)) == 1 else f"{mean:.4f} ({min(known):.4f} to {max(known):.4f})"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -24,7 +24,10 @@ __all__ = ["QUANTISED", "STORED", "Gate", "Parity", "calibration_pixels", "expor
 
 # How a file stores its weights, and how it computes.
 STORED = {"float16": store_weights_as_float16, "int8-weights": store_weights_as_int8}
-QUANTISED = {"int8": quantise, "int8-nncf": quantise_with_nncf}
+QUANTISED: dict[Precision, Callable[[onnx.ModelProto, Pixels], onnx.ModelProto]] = {
+    "int8": quantise,
+    "int8-nncf": quantise_with_nncf,
+}
 
 # The folder of the new bundle → what is recorded of it; raises where the new file is not to be kept.
 Gate = Callable[[Path], dict[str, Any]]
