@@ -85,10 +85,13 @@ def _methods(table: Table, trials: Table, data: str, rows: dict[str, list[Row]])
         for name in order
     ]
     head = [*OWN, "M(q,g) mAP, validation", "first row, validation", "first row, test", "anchor, test"]
-    tried = {name: [row["validation"]["map"] for row in trials.of(name, data)] for name in order}
+    tries = {name: trials.of(name, data) for name in order}
+    tried = {name: [row["validation"]["map"] for row in rows_of] for name, rows_of in tries.items()}
     full = {name: row for name in order for row in table.of(name, f"{data}:{VALIDATION}") if row["seed"] == SEEDS[0]}
     both = [name for name in order if tried[name] and name in full]
-    lines = [f"Trained for {_epochs(rows[order[0]])}.", "", *markdown(head, cells), ""]
+    float32 = any("gallery" not in row for rows_of in tries.values() for row in rows_of)  # before it was noted
+    before = " The settings were chosen by trials with the gallery encoder's float32 weights." if float32 else ""
+    lines = [f"Trained for {_epochs(rows[order[0]])}.{before}", "", *markdown(head, cells), ""]
     if len(both) > 2:
         tau = kendall([max(tried[n]) for n in both], [full[n]["metrics"]["map"] for n in both])
         lines += [

@@ -56,7 +56,8 @@ def as_markdown(
         for kind, cell in meaning.items() if evaluations else ():
             matrix = [row_of(evaluation, kind).metrics for evaluation in evaluations]
             cells = [over_seeds([metrics[metric] for metrics in matrix]) for metric in METRICS]
-            lines.append(f"| {cell} | {' | '.join(cells)} |")
+            of = "" if len(evaluations) == len(found) else f", {len(evaluations)} seed(s)"  # the others kept no blend
+            lines.append(f"| {cell}{of} | {' | '.join(cells)} |")
     verdicts = [verdict_of(evaluation) for evaluation in found.values()]
     kept = [over_seeds([verdict.retention[metric] for verdict in verdicts]) for metric in METRICS]
     lines += [f"| retention M(q,g)/M(g,g) | {' | '.join(kept)} |", ""]

@@ -43,7 +43,7 @@ RELEASED = 0  # the seed
 def main() -> None:
     """Measure, write the table, release."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", choices=DATA)
+    parser.add_argument("data", nargs="?", choices=DATA, default=DATA[0])
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the trainings lie")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--zoo", type=Path, default=Path("zoo"), help="folder of the released examples")

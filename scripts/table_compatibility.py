@@ -80,7 +80,7 @@ DATA = {
     "emoji": Benchmark("configs/emoji", "zoo/emoji", 30, 10, 0.008, FITTED[:2], True),
 }
 
-SPLITS = ("test", VALIDATION)
+SPLITS = (VALIDATION, "test")  # in this order: where there is a row of the test images, there is the other one
 
 
 def main() -> None:
@@ -137,7 +137,7 @@ class Bench:
                 vectors = raw_pixels(split.images)
                 self.table.add(PIXELS, split.source, 0, split.score(vectors, vectors))
         for seed in seeds:
-            if not self.has(CONTROL, seed):
+            if not (self.has(BASELINE, seed) and self.has(CONTROL, seed)):
                 self.free(seed)
 
     def free(self, seed: int) -> None:

@@ -47,8 +47,9 @@ class Table:
         self.rows, self.pairs = _read(results), _read(self.paired)
 
     def has(self, name: str, data: str, seed: int) -> bool:
-        """Whether the row is done."""
-        return any((row["name"], row["data"], row["seed"]) == (name, data, seed) for row in self.rows)
+        """Whether the row is done, by this process or another."""
+        self.rows = _read(self.results)
+        return any(_place(row) == (name, data, seed) for row in self.rows)
 
     def add(self, name: str, data: str, seed: int, scores: Scores, **more: Any) -> Row:
         """Write one row, with means and 95 % intervals over queries, and keep its values of every query."""
@@ -75,7 +76,7 @@ class Table:
         )
 
     def note(self, name: str, data: str, seed: int, **columns: Any) -> Row:
-        """Write one row that has no values of every query."""
+        """Write one row that has no values of every query; a row of its place is replaced."""
         row = {
             "name": name,
             "data": data,
@@ -86,7 +87,7 @@ class Table:
             "command": self.command,
         }
         with self._changing():
-            self.rows = [*_read(self.results), row]
+            self.rows = [*(one for one in _read(self.results) if _place(one) != (name, data, seed)), row]
             write_json(self.results, self.rows)
         return row
 
@@ -178,6 +179,10 @@ def run(main: Callable[[], None]) -> None:
 def _read(path: Path) -> list[Row]:
     rows: list[Row] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     return rows
+
+
+def _place(row: Row) -> tuple[str, str, int]:
+    return row["name"], row["data"], row["seed"]
 
 
 def _is_of(pair: Row, name: str, data: str, seed: int) -> bool:

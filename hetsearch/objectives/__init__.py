@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from hetsearch.config import validate
 from hetsearch.errors import ConfigError, nearest
 from hetsearch.objectives.base import (
+    CLASSES,
     CLASSIFIER,
     KNOWN_CLASSES,
     LABELS,
@@ -37,6 +38,7 @@ from hetsearch.objectives.similarity import Similarity, SimilarityConfig
 from hetsearch.objectives.soft_labels import SoftLabels, SoftLabelsConfig
 
 __all__ = [
+    "CLASSES",
     "CLASSIFIER",
     "KNOWN_CLASSES",
     "LABELS",

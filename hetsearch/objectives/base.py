@@ -11,6 +11,7 @@ from torch import Tensor
 from hetsearch.config import Config
 
 LABELS = "labels"  # a class for each training image
+CLASSES = "classes"  # two classes among the training images
 POSITIVES = "positives"  # two images of one class in every batch
 CLASSIFIER = "classifier"  # the frozen classifier of an existing space
 KNOWN_CLASSES = "known classes"  # … with a row for each class of the training set
@@ -67,6 +68,7 @@ class Context:
         space_classifier: ``W`` whole, ``(classes of the space, dim)``.
         memory: the gallery encoder's embeddings of the training images, where an objective needs them.
         seed: the training's.
+        other_rows: rows of ``W`` whose classes the training set lacks, ``(n, dim)``; None is none.
     """
 
     classes: int
@@ -76,6 +78,7 @@ class Context:
     space_classifier: Tensor | None = None
     memory: Memory | None = None
     seed: int = 0
+    other_rows: Tensor | None = None
 
 
 class Objective(Protocol):

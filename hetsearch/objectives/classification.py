@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from hetsearch.objectives.base import LABELS, Batch, Context, Weighted
+from hetsearch.objectives.base import CLASSES, LABELS, Batch, Context, Weighted
 
 
 class ClassificationConfig(Weighted):
@@ -27,7 +27,7 @@ class ClassificationConfig(Weighted):
 class Classification(nn.Module):
     """``CE(s · cos(e, W), y)`` with unit rows in both, as in "NormFace" (Wang et al., 2017), equation 7."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({LABELS})
+    needs: ClassVar[frozenset[str]] = frozenset({LABELS, CLASSES})
 
     def __init__(self, config: ClassificationConfig, context: Context) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from hetsearch.objectives.base import LABELS, TARGETS, Batch, Context, Weighted
+from hetsearch.objectives.base import CLASSES, LABELS, TARGETS, Batch, Context, Weighted
 
 
 class CrossContrastiveConfig(Weighted):
@@ -31,7 +31,7 @@ class CrossContrastive(nn.Module):
     no old embedding is filtered out, and the second term, on logits, is left to 'soft_labels'.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({LABELS, TARGETS})
+    needs: ClassVar[frozenset[str]] = frozenset({LABELS, CLASSES, TARGETS})
 
     def __init__(self, config: CrossContrastiveConfig, context: Context) -> None:
         super().__init__()

@@ -48,9 +48,10 @@ class FrozenClassifier(nn.Module):
     which by openBCT's own figures is worth more than most later losses. The margin is that of "CosFace" (Wang et al.,
     CVPR 2018), equation 4; the other possibility, an angular one (``cos(θ + m)``, as SSP's HVS has it), is not built.
 
-    A class that ``W`` lacks takes no part, not even as a negative ("drop"), or gets a pseudo-classifier: the normalised
-    mean of the gallery encoder's embeddings of its images ("pseudo"; Shen et al., the synthesised classifier; here
-    only the missing rows are synthesised).
+    All of ``W`` takes part, also the rows of classes that the training set lacks. A class that ``W`` lacks takes no
+    part, not even as a negative ("drop"), or gets a pseudo-classifier: the normalised mean of the gallery encoder's
+    embeddings of its images ("pseudo"; Shen et al., the synthesised classifier; here only the missing rows are
+    synthesised).
 
     Raises:
         ConfigError: for "pseudo", some class has neither row nor images.
@@ -72,7 +73,8 @@ class FrozenClassifier(nn.Module):
         held = rows.any(dim=1)
         assert held.all() or config.missing != "refuse"  # KNOWN_CLASSES is among the extra needs, or SOME_CLASSES
         assert held.any()
-        self.register_buffer("classifier", rows[held].clone(), persistent=False)
+        others = rows[:0] if context.other_rows is None else context.other_rows
+        self.register_buffer("classifier", torch.cat([rows[held], others]), persistent=False)
         self.register_buffer("row_of", torch.where(held, held.cumsum(dim=0) - 1, MISSING), persistent=False)
 
     def forward(self, batch: Batch) -> Tensor:

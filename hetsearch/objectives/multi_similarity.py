@@ -9,7 +9,7 @@ from pytorch_metric_learning.losses import MultiSimilarityLoss
 from pytorch_metric_learning.miners import MultiSimilarityMiner
 from torch import Tensor, nn
 
-from hetsearch.objectives.base import LABELS, POSITIVES, Batch, Context, Weighted
+from hetsearch.objectives.base import CLASSES, LABELS, POSITIVES, Batch, Context, Weighted
 
 
 class MultiSimilarityConfig(Weighted):
@@ -24,7 +24,7 @@ class MultiSimilarityConfig(Weighted):
 class MultiSimilarity(nn.Module):
     """"Multi-Similarity Loss with General Pair Weighting" (Wang et al., CVPR 2019), equations 7, 8 and 15."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({LABELS, POSITIVES})
+    needs: ClassVar[frozenset[str]] = frozenset({LABELS, CLASSES, POSITIVES})
 
     def __init__(self, config: MultiSimilarityConfig, context: Context) -> None:
         super().__init__()

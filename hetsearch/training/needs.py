@@ -6,6 +6,7 @@ import numpy as np
 
 from hetsearch.errors import ConfigError, HetsearchError
 from hetsearch.objectives import (
+    CLASSES,
     CLASSIFIER,
     KNOWN_CLASSES,
     LABELS,
@@ -26,6 +27,10 @@ WAYS_OUT = {
         "labels of the training images",
         "Put the images into class sub-folders, add a column 'label' to the manifest, or train with objectives that "
         "need none (soft_labels, cosine_regression, contextual …).",
+    ),
+    CLASSES: (
+        "images of two classes",
+        "With one class there is nothing to tell apart: add images of another.",
     ),
     CLASSIFIER: (
         "a space with a classifier",
@@ -59,8 +64,10 @@ def check_needs(recipe: Recipe, train: LoadedImages, reference: Reference | None
         terms.check_dim(recipe.encoder.dim)
     needs = needs_of(recipe.objectives)
     for need, objective in needs.items():
-        if need in (LABELS, POSITIVES) and train.labels is None:
+        if need in (LABELS, CLASSES, POSITIVES) and train.labels is None:
             raise _lacks(objective, LABELS, observed=f"'{train.images.name}' has none")
+        if need == CLASSES and len(train.classes) < 2:
+            raise _lacks(objective, CLASSES, observed=f"'{train.images.name}' has {', '.join(train.classes)} alone")
         if need == CLASSIFIER and (reference is None or reference.space.classifier is None):
             observed = None if reference is None else f"{reference.space.id} has none"
             raise _lacks(objective, CLASSIFIER, observed=observed)

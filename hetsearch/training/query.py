@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +100,9 @@ def heterogeneous(validation: LoadedImages, reference: Reference) -> Evaluate:
     def evaluate(network: EncoderNetwork) -> dict[str, float]:
         if not known:
             known.append(reference.embed(validation, network.spec) if reference.covers(validation) else None)
+            if known[0] is None and sides is not None:
+                unknown = f"the gallery encoder's vectors of '{validation.images.name}' are not known"
+                sys.stderr.write(f"{unknown}: p@1 and map are of M(q,q), and choose among the epochs\n")
         gallery = known[0]
         vectors = TorchEncoder(network, name="", space="").encode_pixels(validation.pixels)
         found: dict[str, float] = {}

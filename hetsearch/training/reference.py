@@ -122,7 +122,7 @@ class Reference:
 
     def context(self, recipe: Recipe, train: LoadedImages, targets: Tensor | None) -> Context:
         """What the objectives may know."""
-        classifier = whole = None
+        classifier = whole = others = None
         if self.space.classifier is not None:
             whole = torch.from_numpy(self.space.classifier)
             rows = {name: row for row, name in enumerate(self.space.classes)}
@@ -130,6 +130,7 @@ class Reference:
             for index, name in enumerate(train.classes):
                 if name in rows:
                     classifier[index] = whole[rows[name]]
+            others = whole[[row for name, row in rows.items() if name not in train.classes]]
         memory = None
         if targets is not None:
             known = targets[0].any(dim=1)
@@ -141,6 +142,7 @@ class Reference:
             classifier=classifier,
             scale=self.space.scale,
             space_classifier=whole,
+            other_rows=others,
             memory=memory,
             seed=recipe.seed,
         )

@@ -63,6 +63,15 @@ def test_equals_plain_loops_without_the_missing_classes(margin: float, smoothing
     assert value.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_rows_of_classes_that_are_not_trained_on_are_negatives() -> None:
+    whole, embeddings, labels = random_unit(5, seed=9), random_unit(10), torch.arange(10) % 2
+    context = Context(2, DIM, whole[[3, 1]], 10.0, whole, other_rows=whole[[0, 2, 4]])
+    config = validate(FrozenClassifierConfig, {"margin": 0.2}, where="a test")
+    value = FrozenClassifier(config, context)(Batch(embeddings, labels))
+    rows = [3 - 2 * label for label in labels.tolist()]  # of all five
+    assert value.item() == pytest.approx(by_loops(embeddings, rows, whole, margin=0.2, smoothing=0.0), rel=1e-5)
+
+
 def test_a_batch_of_missing_classes_is_zero_with_a_gradient() -> None:
     raw = random_unit(4).requires_grad_()
     value = frozen(lacking(0, 1), missing="drop", margin=0.1)(Batch(raw, torch.tensor([0, 1, 1, 0])))

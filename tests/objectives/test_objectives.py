@@ -177,6 +177,7 @@ def test_wrong_objectives_are_refused(config: dict[str, dict[str, float]], messa
 
 def test_what_is_needed_is_said_with_who_needs_it() -> None:
     assert needs_of({"frozen_classifier": {}, "multi_similarity": {}, "cosine_regression": {"weight": 0}}) == {
+        "classes": "multi_similarity",
         "classifier": "frozen_classifier",
         "known classes": "frozen_classifier",
         "labels": "frozen_classifier",

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hetsearch.config import changed
 from hetsearch.data.images import ImageSet
 from hetsearch.errors import UsageError
 from hetsearch.evaluation.blending import SHARES
 from hetsearch.evaluation.result import METRICS
 from hetsearch.evaluation.scores import Scores, score
 from hetsearch.metrics import Items, difference_interval
+from hetsearch.models.network import build_network
 from hetsearch.space import blend_vectors
 
 DATA = "some:test"
@@ -82,6 +84,14 @@ def write_rows(tables: ModuleType, folder: Path, number: int) -> None:
     table = open_table(tables, folder)
     for seed in range(10):
         table.note(f"writer {number}", DATA, seed)
+
+
+def test_a_row_of_the_same_place_is_replaced_and_not_counted_twice(tables: ModuleType, tmp_path: Path) -> None:
+    first, second = open_table(tables, tmp_path), open_table(tables, tmp_path)
+    first.note("a", DATA, 0, value=1)
+    assert second.has("a", DATA, 0)  # which another process made
+    second.note("a", DATA, 0, value=2)
+    assert [row["value"] for row in open_table(tables, tmp_path).of("a", DATA)] == [2]
 
 
 def test_rows_that_are_measured_anew_are_dropped(tables: ModuleType, tmp_path: Path) -> None:
@@ -246,7 +256,8 @@ def test_the_words_of_compatibility(compatibility: ModuleType, tables: ModuleTyp
         add_method(table, "MobileNetV3-Small", seed, -0.1, 0.5, {**anchor, "encoder": {}})
     for method, value in ((name, 0.3), ("L2 regression", 0.5), ("cosine regression", 0.6)):
         for number in range(3):
-            trials.note(method, "emoji", number, validation={"map": value - number / 10})
+            told = {} if method == name else {"gallery": "abc"}
+            trials.note(method, "emoji", number, validation={"map": value - number / 10}, **told)
     compatibility.write_words(table, trials, ["emoji"], tmp_path / "words.md")
     text = (tmp_path / "words.md").read_text(encoding="utf-8")
     _, methods, others = tables_of(text)
@@ -262,6 +273,7 @@ def test_the_words_of_compatibility(compatibility: ModuleType, tables: ModuleTyp
     assert "Trained for 30 epochs." in text
     # The trials' order is cosine, L2, anchor, the validation images' L2, cosine, anchor: two pairs of three agree.
     assert "is 0.33 over 3 methods" in text
+    assert "Trained for 30 epochs. The settings were chosen by trials with the gallery encoder's float32" in text
     assert list(others) == ["best + ridge", "best + prototypes", "MobileNetV3-Small"]
     assert others["best + ridge"]["difference, test"] == "better (+0.2000, +0.2000, +0.2000)"
     assert '"best + prototypes" changes nothing' in text
@@ -287,6 +299,74 @@ def test_the_words_of_paper_a(tables: ModuleType, tmp_path: Path) -> None:
     assert "One involution layer beats two: undecided by map" in text  # one seed says otherwise
     assert "GELU beats ReLU: undecided by map (+0.0000 [+0.0000, +0.0000]" in text
     assert "CE + MS beats MS: not measured with all seeds by map (no seed)" in text
+    assert "\n2 epochs, adamw with a learning rate of 0.004.\n" in text
+    assert "ResNet50V2" not in text
+    table.add("ResNet50V2", "mnist:test", 0, scores(0), cost=cost)
+    table_paper_a.write_words(table, tmp_path / "words.md")
+    assert "ResNet50V2 has one seed" in (tmp_path / "words.md").read_text(encoding="utf-8")
+
+
+def test_a_claim_compares_what_it_names(tables: ModuleType) -> None:
+    import table_paper_a
+
+    variants = {
+        "the convolutions alone": "convolution", "involutions alone": "involution", "two": "hybrid-2",
+        "three": "hybrid-3", "ReLU": "hybrid-1, ReLU", "CE": "hybrid-1, CE", "MS": "hybrid-1, MS",
+    }  # fmt: skip
+    for claim, first, second in table_paper_a.CLAIMS:
+        assert (first, second) == ("hybrid-1", variants[claim.split(" beats ")[1]])
+
+
+@pytest.mark.parametrize(
+    ("name", "involutions", "convolutions", "activation", "objectives"),
+    [
+        ("hybrid-1", 1, 4, "GELU", {"classification", "multi_similarity"}),
+        ("convolution", 0, 4, "GELU", {"classification", "multi_similarity"}),
+        ("involution", 4, 0, "GELU", {"classification", "multi_similarity"}),
+        ("hybrid-2", 2, 4, "GELU", {"classification", "multi_similarity"}),
+        ("hybrid-3", 3, 4, "GELU", {"classification", "multi_similarity"}),
+        ("hybrid-1, ReLU", 1, 4, "ReLU", {"classification", "multi_similarity"}),
+        ("hybrid-1, CE", 1, 4, "GELU", {"classification"}),
+        ("hybrid-1, MS", 1, 4, "GELU", {"multi_similarity"}),
+    ],
+)
+def test_a_variant_is_the_network_that_it_is_called(
+    tables: ModuleType, name: str, involutions: int, convolutions: int, activation: str, objectives: set[str]
+) -> None:
+    import table_paper_a
+
+    recipe = changed(table_paper_a.load_recipe("emoji"), table_paper_a.VARIANTS[name])
+    encoder = recipe.encoder
+    network = build_network(encoder.architecture, encoder.arguments, dim=encoder.dim, spec=recipe.input)
+    kinds = [type(module).__name__ for module in network.modules()]
+    assert kinds.count("Involution") == involutions
+    assert kinds.count("_ConvolutionBlock") == convolutions
+    assert {"GELU", "ReLU"} & set(kinds) == {activation}
+    assert set(recipe.objectives) == objectives
+
+
+def test_a_row_of_paper_a_is_of_the_variant_on_both_sides(
+    tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import table_paper_a
+
+    asked: list[Any] = []
+
+    def train(recipe: Any, out: Path) -> Any:
+        asked.append(recipe)
+        return SimpleNamespace(bundle=out, best={"map": 0.5}, seconds=1.4)
+
+    monkeypatch.setattr(table_paper_a, "train_gallery", train)
+    monkeypatch.setattr(table_paper_a, "export_bundle", lambda _: None)
+    monkeypatch.setattr(table_paper_a, "about", lambda _: {"cost": {"params": 5}})
+    monkeypatch.setattr(table_paper_a, "Measured", lambda source: Stub(source, 1, follows=0.7))
+    table = open_table(tables, tmp_path)
+    table_paper_a.make_row(table, "hybrid-2", "emoji", 2)
+    (row,) = table.of("hybrid-2", "emoji:test")
+    test = Stub("emoji:test", 1, follows=0.7)
+    assert row["metrics"]["map"] == pytest.approx(test.score(test.light, test.light).means()["map"])
+    assert (row["seed"], row["validation"], row["seconds"]) == (2, {"map": 0.5}, 1)
+    assert (asked[0].seed, asked[0].encoder.arguments) == (2, {"involutions": 2})
 
 
 class Stub:
@@ -319,7 +399,7 @@ def stubbed(compatibility: ModuleType, tables: ModuleType, tmp_path: Path, monke
     """A bench whose trainings are done at once."""
     bench = bench_of(compatibility, tables, tmp_path / "trials")
     bench.table, bench.card = open_table(tables, tmp_path), None
-    bench.splits = [Stub("emoji:test", 1, follows=0.7), Stub("emoji:validation", 2, follows=0.3)]
+    bench.splits = [Stub("emoji:validation", 2, follows=0.3), Stub("emoji:test", 1, follows=0.7)]
     recorded = SimpleNamespace(metrics={"p@1": 0.9, "map": 0.8})
     monkeypatch.setattr(compatibility, "paragon_of", lambda *_: recorded)
     monkeypatch.setattr(compatibility, "about", lambda _: {"cost": {"params": 5}})
@@ -364,7 +444,7 @@ def test_a_row_says_what_was_found_on_its_own_split(stubbed: Any) -> None:
 
 def test_the_share_of_a_blend_is_chosen_on_the_validation_images(stubbed: Any) -> None:
     stubbed.blended("soft labels", 0)
-    test, validation = stubbed.splits
+    validation, test = stubbed.splits
 
     def found(split: Stub, share: float) -> float:
         return float(split.score(split.light, blend_vectors(split.heavy, split.light, share)).means()["map"])

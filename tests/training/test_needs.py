@@ -56,6 +56,16 @@ def test_an_objective_that_needs_labels_says_so(recipe_for: MakeRecipe, flat: Pa
             check(recipe_for(data=data, objectives=objectives))
 
 
+@pytest.mark.parametrize("name", ["classification", "multi_similarity"])
+def test_one_class_is_nothing_to_learn_from(
+    recipe_for: MakeRecipe, tmp_path: Path, fashion_train_folder: Path, name: str
+) -> None:
+    shutil.copytree(fashion_train_folder / "class-1", tmp_path / "class-1")
+    data = {"train": str(tmp_path), "validation": str(fashion_train_folder)}
+    with pytest.raises(ConfigError, match=rf"'{name}' needs images of two classes: observed '.*' has class-1 alone"):
+        check(recipe_for(data=data, objectives={name: {}}))
+
+
 def test_balanced_batches_need_labels(recipe_for: MakeRecipe, flat: Path, space: Path, fashion_folder: Path) -> None:
     recipe = recipe_for(data={"train": str(flat), "validation": str(fashion_folder)}, objectives={"soft_labels": {}})
     with pytest.raises(ConfigError, match="samples_per_class' needs labels"):

@@ -46,7 +46,7 @@ def test_an_encoder_without_the_compatibility_terms_does_not_join(
 
 
 def test_the_frozen_classifier_alone_needs_no_gallery_encoder(
-    tmp_path: Path, recipe_for: MakeRecipe, space: Path
+    tmp_path: Path, recipe_for: MakeRecipe, space: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = recipe_for(objectives={"frozen_classifier": {}}, schedule={"epochs": 1})
     trained = train_query(recipe, space / "space" / "..", tmp_path / "with")
@@ -55,7 +55,9 @@ def test_the_frozen_classifier_alone_needs_no_gallery_encoder(
     (alone / "space").mkdir(parents=True)
     for file in (space / "space").iterdir():
         (alone / "space" / file.name).write_bytes(file.read_bytes())
+    assert "are not known" not in capsys.readouterr().err
     assert "homogeneous_map" not in train_query(recipe, alone, tmp_path / "without").best
+    assert "are not known: p@1 and map are of M(q,q)" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="--gallery-encoder"):
         train_query(recipe_for(objectives=QUERY), alone, tmp_path / "regression")
 

@@ -139,12 +139,15 @@ def test_rows_of_the_classifier_follow_the_training_sets_classes(
     recipe = recipe_for(data={"train": str(some), "validation": str(some)})
     reference = Reference.open(space)
     train, _ = load_splits(recipe)
-    classifier = reference.context(recipe, train, None).classifier
+    context = reference.context(recipe, train, None)
+    classifier, others = context.classifier, context.other_rows
     assert classifier is not None
     assert reference.space.classifier is not None
     assert train.classes == ("class-2", "class-7", "hat")
     np.testing.assert_array_equal(classifier[:2], reference.space.classifier[[2, 7]])
     assert not classifier[2].any()
+    assert others is not None
+    np.testing.assert_array_equal(others, np.delete(reference.space.classifier, [2, 7], axis=0))
 
 
 def test_a_query_encoder_is_trained_without_any_label(
