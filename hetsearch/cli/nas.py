@@ -92,6 +92,7 @@ def run(
     from hetsearch.training.query import train_query
 
     job = _job(config, overrides, space, gallery_encoder, out)
+    job.check()
     found = job.search(job.train())
     _show(found)
     recipe = job.config.winner_recipe(found.winner)

@@ -108,6 +108,12 @@ class NasConfig(Config):
             raise ValueError("recipe.encoder.initial is given, and a search trains networks of its own from scratch")
         return self
 
+    @model_validator(mode="after")
+    def _tested_on_others(self) -> NasConfig:
+        if self.test in (self.recipe.data.train, self.recipe.data.validation):
+            raise ValueError(f"test: '{self.test}' is what the search learns from or chooses by")
+        return self
+
     def supernet_recipe(self) -> Recipe:
         """The recipe of the supernet's training: what is trained is part of it, so a resumed run cannot mix.
 

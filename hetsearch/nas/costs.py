@@ -28,16 +28,19 @@ Path = tuple[int, ...]  # an architecture as numbers of genes, one a position
 Table = NDArray[np.float64]
 
 
+Limit = Annotated[float, Field(gt=0, allow_inf_nan=False)]  # None is no limit, infinity a mistake
+
+
 class Budget(Config):
     """The most that a searched network may cost; what is None is not limited.
 
     A closed-form head that ``align`` adds after the training of the winner is no part of what is searched.
     """
 
-    macs: Annotated[float, Field(gt=0)] | None = None  # of one image
-    params: Annotated[float, Field(gt=0)] | None = None
-    bytes: Annotated[float, Field(gt=0)] | None = None  # of the weights in float32
-    latency_ms: Annotated[float, Field(gt=0)] | None = None  # of one image, ONNX Runtime, one thread, this machine
+    macs: Limit | None = None  # of one image
+    params: Limit | None = None
+    bytes: Limit | None = None  # of the weights in float32
+    latency_ms: Limit | None = None  # of one image, ONNX Runtime, one thread, this machine
 
     @model_validator(mode="after")
     def _limits_something(self) -> Budget:
@@ -168,7 +171,7 @@ def _row(module: nn.Module, example: Tensor) -> tuple[Table, Tensor]:
 
 def shown(kind: str, value: float) -> str:
     """A cost for people."""
-    return f"{value:.3f} ms" if kind == "latency_ms" else f"{value:,.0f} {kind}" if kind != "macs" else f"{value:,.0f}"
+    return f"{value:.3f} ms" if kind == "latency_ms" else f"{value:,.0f} {'MACs' if kind == 'macs' else kind}"
 
 
 def as_dict(costs: Table) -> dict[str, float]:

@@ -69,10 +69,10 @@ def hold_final(
         The finalists, the winner first.
     """
     final = config.search.final
-    if final is None:
-        best = found.best(paths, 1)[0]
-        return [Finalist(paths.spell(best), found.rewards[best])]
-    rivals = unlike(found.best(paths, len(found.rewards)), final.count, final.differ)
+    best = found.best(paths, len(found.rewards))
+    rivals = best[:1] if final is None else unlike(best, final.count, final.differ)
+    if len(rivals) == 1:  # also where nothing else is as unlike the best: there is nobody to race
+        return [Finalist(paths.spell(best[0]), found.rewards[best[0]])]
     finalists = []
     for number, path in enumerate(rivals):
         name = paths.spell(path)

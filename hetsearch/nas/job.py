@@ -7,7 +7,6 @@ found), ``front.json`` and a picture of it where NSGA-II ran, and ``winner.yaml`
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -116,7 +115,7 @@ class Job:
             ConfigError: it is of another search space or budget, or the folder of the run holds another search.
             SpaceMismatch: it is of another space.
         """
-        self._check_run()
+        self.check()
         card = require_supernet(supernet, self.config, self.joining.reference.space.id)
         began = time.perf_counter()
         search = self.config.search
@@ -131,7 +130,7 @@ class Job:
             top = self._rows(scorer, every, finalists)
             document = {
                 "schema": SCHEMA,
-                "search": self._identity(),
+                "settings": self._settings(),
                 "space": self.joining.reference.space.id,
                 "winner": winner,
                 "reward": {**self.config.reward.model_dump(), "means": REWARDS[self.config.reward.kind]},
@@ -164,7 +163,13 @@ class Job:
         """The best few of a search after short trainings of their own, the winner first."""
         return hold_final(self.config, reward, self.joining, self.paths, found, self.out / FINAL)
 
-    def _check_run(self) -> None:
+    def check(self) -> None:
+        """Refuse a search that cannot be written into the folder of the run.
+
+        Raises:
+            UsageError: ``accelerate launch`` began several of these.
+            ConfigError: the folder holds another search.
+        """
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise UsageError(
                 "a search is one process, which starts its own",
@@ -172,20 +177,20 @@ class Job:
                 hint="Train the supernet with 'accelerate launch … nas train', then search without accelerate.",
             )
         if (self.out / REPORT).is_file():
-            known = read_json(self.out / REPORT, what="a search", schema=SCHEMA).get("search")
-            if known != self._identity():
+            known = read_json(self.out / REPORT, what="a search", schema=SCHEMA).get("settings", {})
+            if known != (own := self._settings()):
+                there, here = _first_difference(known, own)
                 raise ConfigError(
                     f"'{self.out}' holds a search with other settings",
-                    observed=known,
-                    expected=self._identity(),
+                    observed=here,
+                    expected=there,
                     hint="Give another --out; 'nas search --supernet' takes the supernet that is there.",
                 )
 
-    def _identity(self) -> str:
-        """Of the space and of all settings that a result depends on."""
-        settings = self.config.model_dump(mode="json", exclude={"search": {"processes"}})
-        told = json.dumps([self.joining.reference.space.id, settings], sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
+    def _settings(self) -> dict[str, Any]:
+        """The space, and all settings that what is found depends on."""
+        settings = self.config.model_dump(mode="json", exclude={"search": {"processes"}, "test": True})
+        return {"space": self.joining.reference.space.id, **settings}
 
     def _methods(self, scorer: Scorer) -> dict[str, Found]:
         search, paths, budget = self.config.search, self.paths, self.config.budget
@@ -231,3 +236,11 @@ class Job:
         write_json(self.out / FRONT, {"schema": SCHEMA, "reward": self.config.reward.kind, "front": rows})
         if not draw_front(points, every, self.config.reward.kind, self.out / PICTURE):
             sys.stderr.write("no picture of the front: install it with pip install 'hetsearch[report]'\n")
+
+
+def _first_difference(known: Any, own: Any, where: str = "") -> tuple[str, str]:
+    """The first setting that differs, with its path (``reward.kind "R3"``): as it is known, and as it is now."""
+    if isinstance(known, dict) and isinstance(own, dict):
+        key = next(key for key in (*own, *known) if known.get(key) != own.get(key))
+        return _first_difference(known.get(key), own.get(key), f"{where}.{key}" if where else key)
+    return f"{where} {json.dumps(known)}", f"{where} {json.dumps(own)}"

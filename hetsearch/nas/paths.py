@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hetsearch.errors import UsageError
 from hetsearch.models.search_space import Position, SearchSpace, parse, positions_of, spell
-from hetsearch.nas.costs import Budget, Costs, Path, costs_of
+from hetsearch.nas.costs import KINDS, Budget, Costs, Path, costs_of, shown
 from hetsearch.preprocess import InputSpec
 
 REPAIRS = 200  # changes of one gene before an architecture is given up
@@ -134,12 +134,14 @@ class Paths:
             found = self.repaired(tuple(self.draw(random, 1)[0].tolist()), budget, random)
             if found is not None:
                 return found
-        limits = ", ".join(f"{kind} ≤ {limit:g}" for kind, limit in budget.model_dump(exclude_none=True).items())
+        limits = budget.model_dump(exclude_none=True)
+        alone = dict(zip(KINDS, self.costs.smallest(), strict=True))
         raise UsageError(
             "no architecture was found that keeps all of the budget",
             observed=f"{DRAWS} drawn and repaired",
-            expected=limits,
-            hint="Raise one of the limits.",
+            expected=", ".join(f"{kind} ≤ {limit:g}" for kind, limit in limits.items()),
+            hint="Raise one of the limits. The smallest of each alone: "
+            f"{', '.join(shown(kind, alone[kind]) for kind in limits)}.",
         )
 
 

@@ -76,6 +76,20 @@ def test_a_search_begins_from_nothing(config_of: Callable[..., NasConfig], docum
         config_of(recipe={**document["recipe"], "encoder": encoder})
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_search_is_tested_on_images_that_it_does_not_choose_by(
+    config_of: Callable[..., NasConfig], document: dict[str, Any], split: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"is what the search learns from or chooses by"):
+        config_of(test=document["recipe"]["data"][split])
+
+
+@pytest.mark.parametrize("limit", [float("inf"), float("nan"), 0.0])
+def test_a_budget_is_a_number(config_of: Callable[..., NasConfig], limit: float) -> None:
+    with pytest.raises(ConfigError, match=r"budget\.macs"):
+        config_of(budget={"macs": limit})
+
+
 def test_no_choice_at_all_is_refused(config_of: Callable[..., NasConfig], document: dict[str, Any]) -> None:
     stages = [{"width": 8, "stride": 2, "choices": []}]
     with pytest.raises(ConfigError, match="no choice is given"):

@@ -73,6 +73,17 @@ def test_without_a_final_the_best_by_the_supernet_wins(tmp_path: Path, config_of
     assert not list(tmp_path.iterdir())
 
 
+def test_who_has_no_rival_wins_without_a_race(
+    tmp_path: Path, config_of: MakeConfig, document: dict[str, Any], space: Path
+) -> None:
+    config = config_of(search={**document["search"], "final": {"differ": 99}})
+    joining, paths = open_search(config, space)
+    found = Found({paths.read(name): 0.1 * rank for rank, name in enumerate(NAMES)})
+    (only,) = hold_final(config, config.reward, joining, paths, found, tmp_path)
+    assert (only.arch, only.alone) == (NAMES[-1], None)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_wrong_change_is_told_before_the_supernet_is_trained(
     config_of: MakeConfig, document: dict[str, Any], space: Path
 ) -> None:

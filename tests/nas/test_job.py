@@ -51,7 +51,7 @@ def supernet(home: Path, config_of: MakeConfig, space: Path) -> Path:
 def test_the_whole_way(
     tmp_path: Path, document: dict[str, Any], space: Path, fashion_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    document["test"] = str(fashion_folder)
+    document["test"] = str(shutil.copytree(fashion_folder, tmp_path / "test"))
     document["search"]["pareto"] = {"population": 4, "generations": 2}
     document["search"]["final"] = {"count": 2, "differ": 1, "changes": {"schedule.epochs": 1}}
     (tmp_path / "search.yaml").write_text(yaml.safe_dump(document))
@@ -155,13 +155,26 @@ def test_two_searches_are_not_mixed_in_one_folder(
     report = Job(config_of(), space, tmp_path).search(supernet).report
     before = report.read_bytes()
     other = config_of(reward={**document["reward"], "kind": "R1"})
-    with pytest.raises(ConfigError, match=r"holds a search with other settings.*Give another --out"):
+    told = r'holds a search with other settings: observed reward\.kind "R1", expected reward\.kind "R3".*Give another'
+    with pytest.raises(ConfigError, match=told):
         Job(other, space, tmp_path).search(supernet)
     assert report.read_bytes() == before
     several = config_of(search={**document["search"], "processes": 2})  # how fast is no other search
     assert json.loads(Job(several, space, tmp_path).search(supernet).report.read_text()) | {"seconds": 0} == json.loads(
         before
     ) | {"seconds": 0}
+
+
+def test_a_folder_of_another_search_is_refused_before_any_training(
+    tmp_path: Path, document: dict[str, Any], space: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "search.yaml").write_text(yaml.safe_dump(document))
+    (tmp_path / "nas.json").write_text('{"schema": 1, "settings": {"space": "sp_other"}}')
+    with pytest.raises(SystemExit) as left:
+        main(["nas", "run", str(tmp_path / "search.yaml"), "--space", str(space), "--out", str(tmp_path)])
+    assert left.value.code == 2
+    assert 'expected space "sp_other"' in capsys.readouterr().err
+    assert not (tmp_path / "supernet").exists()
 
 
 def test_a_search_is_one_process(

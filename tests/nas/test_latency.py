@@ -41,6 +41,21 @@ def test_the_table_adds_up_to_whole_networks(paths: Paths, tmp_path: Path, monke
     np.testing.assert_array_equal(again.fixed, costs.fixed)
 
 
+def test_a_budget_that_only_the_corrected_sums_keep_is_no_mistake(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def time_of(module: nn.Module, example: Tensor) -> float:
+        # Blocks by themselves take five times what they take in a network.
+        macs = macs_and_output(module, example)[0]
+        return 1e-9 * macs if isinstance(module, EncoderNetwork) else 5e-9 * macs
+
+    monkeypatch.setattr(latency, "time_of", time_of)
+    table = latency.LatencyTable(tmp_path / "latencies.json")
+    budget = Budget(latency_ms=1.5e-9 * paths.costs.smallest()[MACS])
+    costs, _ = latency.measure_latencies(paths, budget, table, seed=0)
+    budget.check(costs)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_block_is_timed_by_onnx_runtime(paths: Paths) -> None:
     assert latency.time_of(nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8)) > 0

@@ -61,5 +61,6 @@ def test_limits_that_exclude_one_another_end(paths: Paths) -> None:
     smallest = paths.costs.smallest()
     budget = Budget(macs=smallest[0], params=smallest[1])
     budget.check(paths.costs)
-    with pytest.raises(UsageError, match=r"keeps all of the budget.*macs ≤ .*params ≤ "):
+    told = r"keeps all of the budget.*macs ≤ .*params ≤ .*smallest of each alone: [\d,]+ MACs, [\d,]+ params"
+    with pytest.raises(UsageError, match=told):
         paths.within(budget, np.random.default_rng(0))

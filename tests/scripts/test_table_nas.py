@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -85,7 +86,8 @@ def script(
     """scripts/table_nas.py on a search that takes seconds, with two rewards."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
     table_nas = importlib.import_module("table_nas")
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**document, "test": str(fashion_folder)}))
+    test = shutil.copytree(fashion_folder, tmp_path / "test")
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**document, "test": str(test)}))
     tiny = table_nas.Benchmark(tmp_path / "tiny.yaml", space, None, epochs=1, sampled_epochs=1)
     monkeypatch.setattr(table_nas, "DATA", {"tiny": tiny})
     monkeypatch.setattr(table_nas, "REWARD_KINDS", ("R1", "R2"))
