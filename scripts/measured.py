@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from hetsearch.preprocess import InputSpec
 from hetsearch.runtime import Encoder, load_encoder
 from hetsearch.runtime.threads import available_threads
 from hetsearch.space import Vectors
+from hetsearch.training.targets import cached_vectors
 
 
 class Measured:
@@ -42,7 +44,7 @@ class Measured:
 
 
 class Split(Measured):
-    """One data set, embedded by the gallery encoder.
+    """One data set, embedded by the gallery encoder; once, as a training's images are.
 
     Args:
         source: its name, as of a command.
@@ -51,8 +53,12 @@ class Split(Measured):
 
     def __init__(self, source: str, gallery: Encoder) -> None:
         super().__init__(source)
-        self.heavy = self.embed(gallery)
-        self.paragon = self.score(self.heavy, self.heavy)
+        self.heavy = cached_vectors(gallery, load_pixels(self.images, gallery.input))
+
+    @cached_property
+    def paragon(self) -> Scores:
+        """M(g, g)."""
+        return self.score(self.heavy, self.heavy)
 
 
 def raw_pixels(images: ImageSet) -> Vectors:

@@ -10,14 +10,15 @@ Parts, each resuming row by row:
 search   one supernet; the winners by R1, R2 and R3 and the best of a random search (by R3) at equal cost, each trained
          from scratch with every seed, M(q, g) on the test images
 others   the compact hybrid, MobileNetV3-Small and ShuffleNetV2 with the same recipe; the last two at the largest input
-         size that keeps the budget
+         size that keeps the budget, with the best of three learning rates on the validation split
 small    a winner at 80 times fewer MACs than the gallery encoder
 sampled  architectures drawn evenly over the MACs below the budget, each trained from scratch with and without the
          compatibility terms and never aligned, and their rewards with the supernet's weights
 
-About 3.5 hours of one core for FashionMNIST and 3.8 for emoji, so under 4 hours for both on two cores, by
-``OMP_NUM_THREADS=1 python scripts/estimate_nas.py`` and 15 seconds a row. For that, trainings are short and
-architectures by chance are few: see ``DATA`` and ``--sampled``.
+About four hours of one core for FashionMNIST and two for emoji (``OMP_NUM_THREADS=1 python scripts/estimate_nas.py``).
+For that, trainings are short and architectures by chance are few: see ``DATA`` and ``--sampled``. What
+``hetsearch nas run configs/nas/NAME.yaml --space zoo/NAME --out runs/nas/NAME/NAME`` trained and measured before is
+taken from there. Two processes may share the work, as long as each has its own part.
 
 The gallery encoders are the released ones, zoo/NAME, with their int8 weights. That the paper's (arXiv 2105.06047) three
 rewards are these is remembered and was not confirmed.
@@ -36,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 from measured import Split
-from nas_words import COMMAND, OTHERS, REWARD_KINDS, SEEDS, write_words
+from nas_words import COMMAND, HYBRID, OTHERS, REWARD_KINDS, SEEDS, write_words
 from tables import Table, about, run, slug
 
 from hetsearch.config import changed, load_config
@@ -56,10 +57,15 @@ from hetsearch.runtime.threads import available_threads
 from hetsearch.training.query import train_query
 from hetsearch.training.recipe import Recipe
 
+SEARCH, SMALL = "search", "small"  # columns that tell a row's search, by its configuration
 PARTS = ("search", "others", "small", "sampled")
 SAMPLED = 8  # architectures; their correlations come with intervals, which are wide
 DRAW = 0x7AB  # seed of their draw
-WITHOUT: Mapping[str, Any] = {"classification": {}, "multi_similarity": {"weight": 0.5}}  # objectives, no compatibility
+# No compatibility: paper A's objectives and rate; the recipe's rate is that of a regression.
+WITHOUT: Mapping[str, Any] = {
+    "objectives": {"classification": {}, "multi_similarity": {"weight": 0.5}},
+    "optimizer.lr": 0.004,
+}
 SIDES = range(224, 24, -4)  # input sizes that are tried, the largest first
 
 
@@ -72,11 +78,19 @@ class Benchmark:
     small: Path | None  # the search at 80 times fewer MACs; None where the first one is
     epochs: int  # of each training but the small one's, fewer than the configuration's
     sampled_epochs: int  # of the architectures by chance
+    rates: tuple[float, ...]  # learning rates that are tried for networks which the recipe was not made for
+    rate_epochs: int  # of these trials
 
 
 DATA = {
     "fashion-mnist": Benchmark(
-        Path("configs/nas/fashion-mnist.yaml"), Path("zoo/fashion-mnist"), None, epochs=6, sampled_epochs=3
+        Path("configs/nas/fashion-mnist.yaml"),
+        Path("zoo/fashion-mnist"),
+        None,
+        epochs=6,
+        sampled_epochs=3,
+        rates=(0.004, 0.012, 0.032),
+        rate_epochs=2,
     ),
     "emoji": Benchmark(
         Path("configs/nas/emoji.yaml"),
@@ -84,6 +98,8 @@ DATA = {
         Path("configs/nas/emoji-80.yaml"),
         epochs=30,
         sampled_epochs=15,
+        rates=(0.002, 0.004, 0.008),
+        rate_epochs=10,
     ),
 }
 
@@ -125,8 +141,9 @@ class Bench:
         self.source = self.config.test
         self.gallery = load_encoder(self.settings.space / "gallery-encoder", threads=available_threads())
         table.require_same(self.source, "space", self.gallery.space, what="gallery encoder")
-        self.search_id = self._identity()
-        table.require_same(self.source, "search", self.search_id, what="configuration")
+        for name, config in {SEARCH: self.settings.config, SMALL: self.settings.small}.items():
+            if config is not None:
+                table.require_same(self.source, name, self._identity(config), what="configuration")
         self.split = Split(self.source, self.gallery)
         self._jobs: dict[Path, tuple[Job, Path]] = {}
 
@@ -152,8 +169,19 @@ class Bench:
         for name, encoder in OTHERS.items():
             if not self.table.has(name, self.source, seed):
                 recipe = changed(self.config.recipe, {"encoder": {**encoder, "dim": self.config.recipe.encoder.dim}})
-                recipe = recipe if encoder["architecture"] == "compact" else fitted(recipe, self.config.budget)
+                if name != HYBRID:
+                    recipe = self.at_best_rate(name, fitted(recipe, self.config.budget))
                 self.row(name, slug(name), _shorter(recipe, self.settings.epochs), seed)
+
+    def at_best_rate(self, name: str, recipe: Recipe) -> Recipe:
+        """The recipe with the best of a few learning rates, by M(q, g) mAP on the validation split."""
+        worth = {}
+        for rate in self.settings.rates:
+            sys.stderr.write(f"{self.data}, learning rate {rate:g}: {name}\n")
+            tried = _shorter(changed(recipe, {"optimizer.lr": rate}), self.settings.rate_epochs)
+            out = self.table.runs / self.data / f"{slug(name)}-rate-{rate:g}"
+            worth[rate] = train_query(tried, self.settings.space, out).best["map"]
+        return changed(recipe, {"optimizer.lr": max(worth, key=lambda rate: worth[rate])})
 
     def sampled(self, count: int) -> None:
         """Architectures by chance: stand-alone with and without the compatibility terms, and in the supernet."""
@@ -169,10 +197,10 @@ class Bench:
             }
             # Aligned with the gallery's class means, even a network that learnt nothing of the gallery finds in it.
             recipe = _shorter(changed(self.config.winner_recipe(name), {"align": None}), self.settings.sampled_epochs)
-            for terms, objectives in (("with", recipe.objectives), ("without", WITHOUT)):
+            for terms, changes in (("with", {}), ("without", WITHOUT)):
                 title = f"{terms} {name}"
                 if not self.table.has(title, self.source, 0):
-                    self.row(title, slug(title), changed(recipe, {"objectives": objectives}), 0, supernet=rewards)
+                    self.row(title, slug(title), changed(recipe, changes), 0, supernet=rewards)
 
     def winner(self, name: str, config: Path, seed: int) -> None:
         """Search, once for all seeds, and train what was found."""
@@ -185,14 +213,23 @@ class Bench:
             found = method(job.paths, job.config.budget, scorer.rewards, evolution, seed=search_seed)
         best = job.final(found, changed(job.config.reward, {"kind": kind}))[0]
         told = {"arch": best.arch, "reward": best.reward, "alone": best.alone, "measured": len(found.rewards)}
-        recipe = job.config.winner_recipe(best.arch)
+        recipe, of = job.config.winner_recipe(best.arch), SMALL
         if config != self.settings.small:
-            recipe = _shorter(recipe, self.settings.epochs)
+            recipe, of = _shorter(recipe, self.settings.epochs), SEARCH
         # Two searches that found the same share its training.
-        self.row(name, slug(f"{config.stem} {best.arch}"), recipe, seed, **told)
+        self.row(name, slug(f"{config.stem} {best.arch}"), recipe, seed, of=of, **told)
 
-    def row(self, name: str, folder: str, recipe: Recipe, seed: int, **told: Any) -> None:
-        """Train one network in a folder of the runs, measure M(q, g) and M(q, q)."""
+    def row(self, name: str, folder: str, recipe: Recipe, seed: int, *, of: str = SEARCH, **told: Any) -> None:
+        """Train one network in a folder of the runs, measure M(q, g) and M(q, q).
+
+        Args:
+            name: of the row.
+            folder: of the training, without the seed.
+            recipe: of the training, but for the seed.
+            seed: of the training.
+            of: the search whose configuration the row depends on.
+            told: further columns.
+        """
         sys.stderr.write(f"{self.data}, seed {seed}: {name}\n")
         out = self.table.runs / self.data / f"{folder}-{seed}"
         trained = train_query(changed(recipe, {"seed": seed}), self.settings.space, out)
@@ -201,15 +238,17 @@ class Bench:
         own = self.split.score(vectors, vectors).means()
         more = {**about(trained.bundle), "seconds": round(trained.seconds), **told}
         more["homogeneous"] = {metric: own[metric] for metric in METRICS}
-        more |= {"space": self.gallery.space, "search": self.search_id}
-        more["epochs"], more["validation"] = recipe.schedule.epochs, trained.best
+        config = self.settings.small if of == SMALL else self.settings.config
+        assert config is not None  # a row of the small search comes from one
+        more |= {"space": self.gallery.space, of: self._identity(config)}
+        more |= {"epochs": recipe.schedule.epochs, "lr": recipe.optimizer.lr, "validation": trained.best}
         self.table.add(name, self.source, seed, self.split.score(vectors, self.split.heavy), **more)
 
-    def _identity(self) -> str:
+    def _identity(self, config: Path) -> str:
         """Of all settings that a row depends on."""
-        configs = [self.settings.config, *([self.settings.small] if self.settings.small else [])]
-        loaded = [load_config(NasConfig, config, self.overrides).model_dump(mode="json") for config in configs]
-        told = json.dumps([loaded, self.settings.epochs, self.settings.sampled_epochs], sort_keys=True)
+        loaded = load_config(NasConfig, config, self.overrides)
+        settings = loaded.model_dump(mode="json", exclude={"search": {"processes"}})
+        told = json.dumps([settings, self.settings.epochs, self.settings.sampled_epochs], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     def job(self, config: Path) -> tuple[Job, Path]:
@@ -230,7 +269,8 @@ def fitted(recipe: Recipe, budget: Budget) -> Recipe:
     """The recipe at the largest input size that keeps the budget of MACs."""
     most = budget.limits[MACS]
     for side in SIDES:
-        smaller = changed(recipe, {"input.size": side})
+        shift = round(recipe.augmentation.shift * side / recipe.input.size)  # the same share of the picture
+        smaller = changed(recipe, {"input.size": side, "augmentation.shift": shift})
         encoder = smaller.encoder
         network = build_network(encoder.architecture, encoder.arguments, dim=encoder.dim, spec=smaller.input)
         if count_macs(network) <= most:

@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,13 @@ import pytest
 import yaml
 from scipy.stats import kendalltau
 
+from hetsearch.config import changed, load_config
 from hetsearch.errors import UsageError
 from hetsearch.evaluation.result import METRICS
 from hetsearch.evaluation.scores import Scores
+from hetsearch.models.cost import count_macs
+from hetsearch.models.network import build_network
+from hetsearch.nas.config import NasConfig
 from tests.nas.conftest import document, space  # noqa: F401  fixtures
 
 SOURCE = "fashion-mnist:test"
@@ -57,6 +61,7 @@ def test_the_words_of_a_few_rows(words: ModuleType, tmp_path: Path) -> None:
 
     add("M(g,g)", 0.4, 290_000_000)
     add("R3", 0.3, 2_900_000, arch="c3-skip", reward=0.2)
+    add("R2", 0.3, 2_900_000, arch="c3-skip", reward=0.5)
     add("compact hybrid", 0.2, 3_000_000)
     for number in range(5):
         name, lift = f"c3-s{number}", 0.05 * number
@@ -71,6 +76,7 @@ def test_the_words_of_a_few_rows(words: ModuleType, tmp_path: Path) -> None:
     # One seed of three is no verdict.
     assert "- R3 above compact hybrid, by M(q,g) mAP: not measured with all seeds (+0.1000 [" in text
     assert "100 times fewer MACs" in text
+    assert "- R3 and R2 found the same network." in text
     assert "R3 with the supernet's weights against stand-alone: Kendall τ +1.00" in text
     assert "was not confirmed" in text
 
@@ -88,7 +94,9 @@ def script(
     table_nas = importlib.import_module("table_nas")
     test = shutil.copytree(fashion_folder, tmp_path / "test")
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**document, "test": str(test)}))
-    tiny = table_nas.Benchmark(tmp_path / "tiny.yaml", space, None, epochs=1, sampled_epochs=1)
+    tiny = table_nas.Benchmark(
+        tmp_path / "tiny.yaml", space, None, epochs=1, sampled_epochs=1, rates=(0.01, 0.1), rate_epochs=1
+    )
     monkeypatch.setattr(table_nas, "DATA", {"tiny": tiny})
     monkeypatch.setattr(table_nas, "REWARD_KINDS", ("R1", "R2"))
     words = ["--parts", "search", "sampled", "--seeds", "0", "--sampled", "1", "--runs", str(tmp_path / "runs")]
@@ -133,6 +141,37 @@ def test_the_whole_table_in_small(script: ModuleType, tmp_path: Path, monkeypatc
     script.main()
     assert json.loads((tmp_path / "nas.json").read_text()) == rows
 
-    monkeypatch.setattr(sys, "argv", [*sys.argv, "--set", "search.seed=7"])
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--set", "search.processes=2"])  # how fast is no other search
+    script.main()
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "search.seed=7"])
     with pytest.raises(UsageError, match=r"rows of another configuration: observed 'R1'"):
         script.main()
+
+
+def test_a_network_that_the_recipe_was_not_made_for_has_its_own_rate(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[float, int, str]] = []
+
+    def train(recipe: Any, space: Path, out: Path) -> Any:  # noqa: F811
+        tried.append((recipe.optimizer.lr, recipe.schedule.epochs, out.name))
+        return SimpleNamespace(best={"map": 1.0 - recipe.optimizer.lr})
+
+    monkeypatch.setattr(script, "train_query", train)
+    bench = script.Bench("tiny", script.Table(tmp_path / "nas.json", tmp_path / "runs", "a test"), [])
+    recipe = changed(bench.config.recipe, {"schedule.epochs": 7})
+    found = bench.at_best_rate("ShuffleNetV2 x0.5", recipe)
+    assert tried == [(0.01, 1, "shufflenetv2-x0.5-rate-0.01"), (0.1, 1, "shufflenetv2-x0.5-rate-0.1")]
+    assert (found.optimizer.lr, found.schedule.epochs) == (0.01, 7)
+
+
+def test_a_larger_input_is_shifted_by_the_same_share(script: ModuleType) -> None:
+    config = load_config(NasConfig, Path("configs/nas/fashion-mnist.yaml"))
+    network = {"architecture": "torchvision", "arguments": {"name": "shufflenet_v2_x0_5"}, "dim": 128}
+    found = script.fitted(changed(config.recipe, {"encoder": network}), config.budget)
+    costs = []
+    for side in (found.input.size, found.input.size + 4):
+        spec = found.input.model_copy(update={"size": side})
+        costs.append(count_macs(build_network(network["architecture"], network["arguments"], dim=128, spec=spec)))
+    assert costs[0] <= 3.1302e6 < costs[1]  # the largest that keeps the budget
+    assert found.augmentation.shift == round(found.input.size / 28) > 1
