@@ -57,6 +57,36 @@ def test_the_table_is_the_measured_one(example: str) -> None:
             assert cells == pytest.approx(means[name], abs=0.5001e-4), name
 
 
+CLAIMS = {  # of the README's table → the variant that the hybrid is compared with
+    "beats the same convolutions without involution": "convolution",
+    "beats involutions alone": "involution",
+    "beats two involutions before them": "hybrid-2",
+    "beats three": "hybrid-3",
+    "is better with GELU than with ReLU": "hybrid-1, ReLU",
+    "is better with CE + MS than with CE": "hybrid-1, CE",
+    "is better with CE + MS than with MS": "hybrid-1, MS",
+}
+
+
+def test_what_the_first_paper_claims_is_judged_by_the_measured_pairs() -> None:
+    section = README.partition("### What the first paper claims\n")[2].partition("\n#")[0]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("|")]
+    assert [line[0] for line in lines[2:]] == list(CLAIMS)
+    pairs = json.loads((ROOT / "results" / "paper-a-pairs.json").read_text(encoding="utf-8"))
+    for claim, *cells in lines[2:]:
+        for data, cell in zip(("fashion-mnist", "mnist", "emoji"), cells, strict=True):
+            of = {"first": "hybrid-1", "second": CLAIMS[claim], "data": f"{data}:test", "metric": "map"}
+            found = [pair for pair in pairs if of.items() <= pair.items()]
+            assert sorted(pair["seed"] for pair in found) == [0, 1, 2]
+            signs = {(pair["ci"][0] > 0) - (pair["ci"][1] < 0) for pair in found}
+            verdict = {1: "confirmed", -1: "refuted", 0: "undecided"}[signs.pop() if len(signs) == 1 else 0]
+            told, low, high = re.fullmatch(r"(\w+) \(([+-][\d.]+) to ([+-][\d.]+)\)", cell).groups()  # type: ignore[union-attr]
+            assert told == verdict, (claim, data)
+            differences = [pair["difference"] for pair in found]
+            off = 0.5001 * 10.0 ** -len(low.partition(".")[2])
+            assert [float(low), float(high)] == pytest.approx([min(differences), max(differences)], abs=off), claim
+
+
 def test_what_blending_brings_is_the_measured() -> None:
     rows = measured("emoji")
     gains = [
