@@ -236,7 +236,7 @@ def test_processes_measure_what_one_does(
 def test_an_impossible_budget_names_the_smallest(tmp_path: Path, config_of: MakeConfig, space: Path) -> None:
     job = Job(config_of(), space, tmp_path)
     least = job.paths.costs.smallest()[MACS]
-    with pytest.raises(UsageError, match=f"budget of macs: observed 100, expected at least {least:,.0f}"):
+    with pytest.raises(UsageError, match=f"budget of macs: observed 100 MACs, expected at least {least:,.0f} MACs"):
         Job(config_of(budget={"macs": 100}), space, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
