@@ -87,6 +87,69 @@ def test_what_the_first_paper_claims_is_judged_by_the_measured_pairs() -> None:
             assert [float(low), float(high)] == pytest.approx([min(differences), max(differences)], abs=off), claim
 
 
+TIED = {  # of the README's table → the row of results/upgrade.json
+    "the older classifier, with rows made for new classes (BCT)": "BCT, pseudo-classifier",
+    "the older classifier, new classes left out": "BCT, new classes dropped",
+    "L2 regression": "L2 regression",
+    "cosine regression": "cosine regression",
+}
+
+
+def test_what_an_upgrade_brings_is_the_measured() -> None:
+    section = README.partition("### A new gallery encoder, an older gallery\n")[2].partition("\n#")[0]
+    rows = json.loads((ROOT / "results" / "upgrade.json").read_text(encoding="utf-8"))
+    pairs = json.loads((ROOT / "results" / "upgrade-pairs.json").read_text(encoding="utf-8"))
+
+    def mean(name: str, part: str, metric: str) -> str:
+        values = [row[part][metric] for row in rows if row["name"] == name]
+        assert len(values) == 3
+        return f"{sum(values) / 3:.4f}"
+
+    def criterion(name: str, metric: str) -> str:
+        of = {"first": name, "second": "M(old,old)", "metric": metric}
+        found = [pair["ci"] for pair in pairs if of.items() <= pair.items()]
+        assert len(found) == 3
+        if all(low > 0 for low, _ in found):
+            return "confirmed"
+        return "refuted" if all(high < 0 for _, high in found) else "undecided"
+
+    for told, name in TIED.items():
+        cells = [f"{mean(name, 'metrics', metric)} | {criterion(name, metric)}" for metric in ("map", "p@1")]
+        assert f"| {told} | {' | '.join(cells)} | {mean(name, 'new_new', 'map')} |" in section
+    for name in ("M(old,old)", "M(new*,new*)"):
+        map_, first = (mean(name, "metrics", metric) for metric in ("map", "p@1"))
+        assert re.search(rf"{re.escape(name)} {map_}( by mAP)?\s+and {first}", section)
+
+
+def test_what_the_objectives_bring_among_unseen_concepts_is_the_measured() -> None:
+    told = " ".join(section_of("emoji").split())
+    results = ROOT / "results"
+    rows = json.loads((results / "compatibility.json").read_text(encoding="utf-8"))
+    pairs = json.loads((results / "compatibility-pairs.json").read_text(encoding="utf-8"))
+    first = "L2 + cross-contrastive + MS"
+    others = {row["name"] for row in rows if row["data"] == "emoji:validation" and "objectives" in row.get("settings", {})}
+    others = {name for name in others if "blended" not in name and "best +" not in name and "Net" not in name} - {first}
+    assert len(others) == 16
+    assert "Seventeen objectives and sums" in told
+    of = {"second": first, "data": "emoji:validation", "metric": "map"}
+    found = {name: [pair["ci"] for pair in pairs if {**of, "first": name}.items() <= pair.items()] for name in others}
+    assert all(len(intervals) == 3 for intervals in found.values())
+    assert sum(all(high < 0 for _, high in intervals) for intervals in found.values()) == 10
+    assert "ten of the other sixteen are worse with each seed and none is better with any" in told
+    assert not any(low > 0 for intervals in found.values() for low, _ in intervals)
+
+    def mean(name: str) -> str:
+        values = [row["metrics"]["map"] for row in rows if (row["name"], row["data"]) == (name, "emoji:test")]
+        assert len(values) == 3
+        return f"{sum(values) / 3:.4f}"
+
+    assert f"it keeps M(q,g) {mean(first)} by mAP" in told
+    assert f"read no label, {mean('soft labels + cosine (no labels)')};" in told
+    assert f"alone {mean('L2 regression')}, the frozen classifier alone {mean('frozen classifier')}" in told
+    assert f"({mean('best + procrustes')} and {mean('best + ridge')})" in told
+    assert f"reach {mean('MobileNetV3-Small')} and {mean('ShuffleNetV2 x0.5')}" in told
+
+
 def test_what_blending_brings_is_the_measured() -> None:
     rows = measured("emoji")
     gains = [
