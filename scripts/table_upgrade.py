@@ -81,9 +81,9 @@ def make_rows(table: Table, seed: int) -> None:
     def trained(name: str, changes: dict[str, Any], **more: Any) -> tuple[Vectors, dict[str, Any]]:
         sys.stderr.write(f"seed {seed}: {name}\n")
         recipe = changed(load_config(Recipe, RECIPE), {**changes, "seed": seed})
-        bundle = train_gallery(recipe, table.runs / f"{slug(name)}-{seed}", **more).bundle
-        export_bundle(bundle)
-        return test.embed(bundle), about(bundle)
+        found = train_gallery(recipe, table.runs / f"{slug(name)}-{seed}", **more)
+        export_bundle(found.bundle)
+        return test.embed(found.bundle), {**about(found.bundle), "validation": found.best}
 
     if all(table.has(name, SOURCE, seed) for name in (OLD_ROW, FREE_ROW, CONTROL_ROW, *METHODS)):
         return

@@ -49,7 +49,7 @@ def table(upgrade: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     def train(recipe: Any, out: Path, **more: Any) -> Any:
         against[out.name] = (sorted(recipe.objectives), more.get("compatible_with"))
-        return SimpleNamespace(bundle=out)
+        return SimpleNamespace(bundle=out, best={"backward_map": 0.5})
 
     monkeypatch.setattr(upgrade, "Measured", Made)
     monkeypatch.setattr(upgrade, "train_gallery", train)
@@ -69,6 +69,7 @@ def test_the_new_encoder_asks_and_the_old_one_answers(upgrade: ModuleType, table
     found = made.score(new, old).means()
     assert row["metrics"]["map"] == pytest.approx(found["map"])
     assert found["map"] != pytest.approx(made.score(old, new).means()["map"], abs=1e-3)  # else they could be swapped
+    assert row["validation"] == {"backward_map": 0.5}
     assert row["new_new"]["map"] == pytest.approx(made.score(new, new).means()["map"])
     for metric in ("p@1", "map"):
         expected = update_gain(found[metric], before[metric], above[metric])
