@@ -1,10 +1,11 @@
-"""What the README promises: its figures are those of results/ and of the released cards, its commands exist."""
+"""What README and docs/results.md promise: figures are those of results/ and of the cards, commands exist."""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from hetsearch.evaluation.result import METRICS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 ZOO = ROOT / "zoo" / "fashion-mnist"
 EXAMPLES = ("fashion-mnist", "emoji")
-# Where in the README the table of an example stands: after this heading, before the next.
-HEADINGS = {"fashion-mnist": "## Results\n", "emoji": "### Concepts that no training has seen\n"}
+# Where the table of an example stands: after these words, in docs/results.md before the next heading.
+HEADINGS = {"fashion-mnist": "## FashionMNIST\n", "emoji": "## Concepts that no training has seen\n"}
+WAYS = "## Ways into the large network's space\n"
+IN_README = {"fashion-mnist": "**FashionMNIST**", "emoji": "**Concepts that no training has seen**"}
 
 
 def measured(example: str = "fashion-mnist") -> dict[str, list[dict[str, Any]]]:
@@ -30,9 +34,10 @@ def measured(example: str = "fashion-mnist") -> dict[str, list[dict[str, Any]]]:
     return rows
 
 
-def section_of(example: str) -> str:
-    """What the README says of an example's results."""
-    return README.partition(HEADINGS[example])[2].partition("\n#")[0]
+def section(heading: str) -> str:
+    """What docs/results.md says below a heading."""
+    assert RESULTS.count(f"\n{heading}") == 1, heading
+    return RESULTS.partition(f"\n{heading}")[2].partition("\n#")[0]
 
 
 def table_of(text: str) -> dict[str, list[float]]:
@@ -49,10 +54,12 @@ def test_the_table_is_the_measured_one(example: str) -> None:
         for name, rows in rows_of.items()
     }
     of_results = table_of((ROOT / "results" / f"{example}.md").read_text(encoding="utf-8"))
-    of_readme = table_of(section_of(example))
     assert of_results.keys() == means.keys()
-    assert {"M(g,g)", "M(q,g)", "M(q,q)", "M(q*,q*)"} <= of_readme.keys()
-    for table in (of_results, of_readme):
+    of_docs = table_of(section(HEADINGS[example]))
+    of_readme = table_of(README.partition(IN_README[example])[2].partition("\n**")[0])
+    for table in (of_docs, of_readme):
+        assert {"M(g,g)", "M(q,g)", "M(q,q)", "M(q*,q*)"} <= table.keys()
+    for table in (of_results, of_docs, of_readme):
         for name, cells in table.items():
             assert cells == pytest.approx(means[name], abs=0.5001e-4), name
 
@@ -69,8 +76,8 @@ CLAIMS = {  # of the README's table → the variant that the hybrid is compared 
 
 
 def test_what_the_first_paper_claims_is_judged_by_the_measured_pairs() -> None:
-    section = README.partition("### What the first paper claims\n")[2].partition("\n#")[0]
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("|")]
+    rows = (line for line in section("## What the first paper claims\n").splitlines() if line.startswith("|"))
+    lines = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
     assert [line[0] for line in lines[2:]] == list(CLAIMS)
     pairs = json.loads((ROOT / "results" / "paper-a-pairs.json").read_text(encoding="utf-8"))
     for claim, *cells in lines[2:]:
@@ -96,7 +103,7 @@ TIED = {  # of the README's table → the row of results/upgrade.json
 
 
 def test_what_an_upgrade_brings_is_the_measured() -> None:
-    section = README.partition("### A new gallery encoder, an older gallery\n")[2].partition("\n#")[0]
+    words = section("## A new gallery encoder, an older gallery\n")
     rows = json.loads((ROOT / "results" / "upgrade.json").read_text(encoding="utf-8"))
     pairs = json.loads((ROOT / "results" / "upgrade-pairs.json").read_text(encoding="utf-8"))
 
@@ -115,35 +122,47 @@ def test_what_an_upgrade_brings_is_the_measured() -> None:
 
     for told, name in TIED.items():
         cells = [f"{mean(name, 'metrics', metric)} | {criterion(name, metric)}" for metric in ("map", "p@1")]
-        assert f"| {told} | {' | '.join(cells)} | {mean(name, 'new_new', 'map')} |" in section
+        assert f"| {told} | {' | '.join(cells)} | {mean(name, 'new_new', 'map')} |" in words
     for name in ("M(old,old)", "M(new*,new*)"):
         map_, first = (mean(name, "metrics", metric) for metric in ("map", "p@1"))
-        assert re.search(rf"{re.escape(name)} {map_}( by mAP)?\s+and {first}", section)
+        assert re.search(rf"{re.escape(name)} {map_}( by mAP)?\s+and {first}", words)
 
 
-def test_what_the_objectives_bring_among_unseen_concepts_is_the_measured() -> None:
-    told = " ".join(section_of("emoji").split())
+def objectives_of(data: str, first: str) -> tuple[Callable[[str], str], dict[str, list[tuple[float, float]]]]:
+    """M(q,g) mAP on the test images by method, and the other methods beside ``first``: an interval for each seed.
+
+    ``first`` has to be the best on the validation images, on which the intervals are too.
+    """
     results = ROOT / "results"
     rows = json.loads((results / "compatibility.json").read_text(encoding="utf-8"))
     pairs = json.loads((results / "compatibility-pairs.json").read_text(encoding="utf-8"))
-    first = "L2 + cross-contrastive + MS"
-    mine = [row for row in rows if row["data"] == "emoji:validation"]
-    trained = {row["name"] for row in mine if "objectives" in row.get("settings", {})}
-    others = {name for name in trained if not any(word in name for word in ("blended", "best +", "Net"))} - {first}
-    assert len(others) == 16
-    assert "Seventeen objectives and sums" in told
-    of = {"second": first, "data": "emoji:validation", "metric": "map"}
-    found = {name: [pair["ci"] for pair in pairs if {**of, "first": name}.items() <= pair.items()] for name in others}
-    assert all(len(intervals) == 3 for intervals in found.values())
-    assert sum(all(high < 0 for _, high in intervals) for intervals in found.values()) == 10
-    assert "ten of the other sixteen are worse with each seed and none is better with any" in told
-    assert not any(low > 0 for intervals in found.values() for low, _ in intervals)
 
-    def mean(name: str) -> str:
-        values = [row["metrics"]["map"] for row in rows if (row["name"], row["data"]) == (name, "emoji:test")]
-        assert len(values) == 3
+    def mean(name: str, split: str = "test") -> str:
+        values = [row["metrics"]["map"] for row in rows if (row["name"], row["data"]) == (name, f"{data}:{split}")]
+        assert len(values) == 3, name
         return f"{sum(values) / 3:.4f}"
 
+    mine = [row for row in rows if row["data"] == f"{data}:validation"]
+    trained = {row["name"] for row in mine if "objectives" in row.get("settings", {})}
+    methods = {name for name in trained if not any(word in name for word in ("blended", "best +", "Net"))}
+    assert max(methods, key=lambda name: mean(name, "validation")) == first
+    of = {"second": first, "data": f"{data}:validation", "metric": "map"}
+    intervals = {
+        name: [pair["ci"] for pair in pairs if {**of, "first": name}.items() <= pair.items()]
+        for name in methods - {first}
+    }
+    assert len(intervals) == 16
+    assert all(len(found) == 3 for found in intervals.values())
+    return mean, intervals
+
+
+def test_what_the_objectives_bring_among_unseen_concepts_is_the_measured() -> None:
+    told = " ".join(section(WAYS).partition("**Emoji")[2].split())
+    first = "L2 + cross-contrastive + MS"
+    mean, intervals = objectives_of("emoji", first)
+    assert "ten of the other sixteen are worse with each seed and none is better with any" in told
+    assert sum(all(high < 0 for _, high in found) for found in intervals.values()) == 10
+    assert not any(low > 0 for found in intervals.values() for low, _ in found)
     assert f"it keeps M(q,g) {mean(first)} by mAP" in told
     assert f"read no label, {mean('soft labels + cosine (no labels)')};" in told
     assert f"alone {mean('L2 regression')}, the frozen classifier alone {mean('frozen classifier')}" in told
@@ -157,7 +176,7 @@ def test_what_blending_brings_is_the_measured() -> None:
         f"{blended['metrics']['map'] - free['metrics']['map']:+.4f}"
         for blended, free in zip(rows["M(q,b)"], rows["M(q*,q*)"], strict=True)
     ]
-    told = " ".join(section_of("emoji").split())
+    told = " ".join(section(HEADINGS["emoji"]).split())
     assert f"({gains[0]}, {gains[1]} and {gains[2]} over M(q*,q*))" in told
 
 
@@ -175,13 +194,13 @@ def test_the_released_cards_hold_the_measured_numbers(example: str) -> None:
 def test_the_costs_are_those_of_the_cards() -> None:
     heavy, light = read_card(ZOO / "gallery-encoder"), read_card(ZOO / "query-encoder")
     size = (ZOO / "query-encoder" / ONNX).stat().st_size
-    told = " ".join(README.split())
     for text in (
         f"{light.macs:,} MACs instead of {heavy.macs:,} ({heavy.macs / light.macs:.0f} times fewer)",
         f"{light.params:,} parameters instead of {heavy.params:,} ({heavy.params / light.params:.0f} times fewer)",
         f"a file of {size:,} bytes",
     ):
-        assert text in told
+        assert text in " ".join(README.split())
+        assert text in " ".join(RESULTS.split())
 
 
 def test_the_speeds_are_the_measured_ones() -> None:
@@ -200,13 +219,13 @@ def test_the_speeds_are_the_measured_ones() -> None:
     ):
         one, many = rows[name, f"{png}, batch 1"], rows[name, f"{png}, batch 64"]
         cells = f"{one['p50_ms']:.3f} | {one['p99_ms']:.3f} | {many['images_per_s']:,.0f}"
-        assert f"| {words} | {cells} |" in README
+        assert f"| {words} | {cells} |" in RESULTS
     for name in ("`hetsearch serve`", "LitServe", "FastAPI, no batching"):
         found = [rows[name.strip("`"), f"{count} clients"] for count in (1, 8, 64, 256)]
         cells = " | ".join(f"{row['requests_per_s']:,.0f} ({row['p99_ms']:.1f})" for row in found)
-        assert f"| {name} | {cells} |" in README
+        assert f"| {name} | {cells} |" in RESULTS
     cold = rows["hetsearch, ONNX Runtime", "cold start"]
-    told = " ".join(README.split())
+    told = " ".join(RESULTS.split())
     assert f"its first vector {cold['total']:.0f} ms after its start with {cold['peak_mb']:.0f} MB at its peak" in told
     assert f"{rows['bytes to 10 hits', f'{png}, to hits']['p50_ms']:.3f} ms at the median" in told
     sizes = (rows[f"pip install .{extra}", "install"]["mb"] for extra in ("", "[serve]"))
@@ -219,7 +238,7 @@ def test_the_gallery_s_figures_are_the_measured_ones() -> None:
         for name in ("embed", "memory", "index")
         for row in json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8"))
     }
-    told = " ".join(README.split())
+    told = " ".join(RESULTS.split())
     data = "4000 PNG files of fashion-mnist:test"
     bare, ours, peer = (rows[name, data] for name in ("bare loop", "hetsearch index build", "clip-retrieval 2.45.0"))
     assert f"A job embeds {ours['images_per_second']:.1f} images a second" in told
@@ -231,16 +250,30 @@ def test_the_gallery_s_figures_are_the_measured_ones() -> None:
     for name in ("Flat", "SQ8", "IVF2048,SQ8@nprobe=64", "HNSW32@efSearch=128"):
         row = rows[name, "fashion-mnist with noise, 1,000,000"]
         one = f"{row['p50_ms@1']:.3f} / {row['bare_p50_ms@1']:.3f}"
-        assert f"| `{name}` | {one} | {row['p50_ms@64']:.2f} / {row['bare_p50_ms@64']:.2f} |" in README
+        assert f"| `{name}` | {one} | {row['p50_ms@64']:.2f} / {row['bare_p50_ms@64']:.2f} |" in RESULTS
     assert f"grows by {grown:.1%}, to {many['embed'] / 1e6:.0f} MB and {many['worker'] / 1e6:.0f} MB" in told
 
 
-def test_every_file_that_is_named_is_there() -> None:
-    linked = re.findall(r"\]\(([^)#:]+)\)", README)
-    named = re.findall(r"(?<![\w/])(?:bash )?((?:scripts|configs|results|zoo|hetsearch)/[\w./-]*\w)", README)
-    assert len(linked) >= 1
+def test_every_result_in_the_readme_is_one_of_the_docs() -> None:
+    numbers = re.findall(r"\d[\d,.]*\d%?", README.partition("\n## Results\n")[2].partition("\n#")[0])
+    assert len(numbers) >= 60
+    known = set(re.findall(r"\d[\d,.]*\d%?", RESULTS))
+    assert [number for number in numbers if number not in known] == []
+
+
+@pytest.mark.parametrize("text", [README, RESULTS], ids=["README", "docs/results"])
+def test_every_file_that_is_named_is_there(text: str) -> None:
+    named = re.findall(r"(?<![\w/])(?:bash )?((?:scripts|configs|results|zoo|hetsearch)/[\w./-]*\w)", text)
     assert len(named) >= 10
-    assert [name for name in {*linked, *named} if not (ROOT / name).exists()] == []
+    assert [name for name in set(named) if not (ROOT / name).exists()] == []
+
+
+def test_every_link_leads_somewhere() -> None:
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    headings = {line.lstrip("# ").lower().replace(" ", "-") for line in README.splitlines() if line.startswith("#")}
+    assert len(links) >= 3
+    assert [link for link in links if "#" in link and link.partition("#")[2] not in headings] == []
+    assert [link for link in links if "#" not in link and not (ROOT / link).exists()] == []
 
 
 def commands() -> list[str]:
