@@ -156,6 +156,22 @@ def objectives_of(data: str, first: str) -> tuple[Callable[[str], str], dict[str
     return mean, intervals
 
 
+def test_what_the_objectives_bring_on_fashion_mnist_is_the_measured() -> None:
+    told = " ".join(section(WAYS).partition("**FashionMNIST**")[2].partition("**Emoji")[0].split())
+    first, default = "L2 + cross-contrastive + MS", "L2 regression"
+    mean, intervals = objectives_of("fashion-mnist", first)
+    assert f"on the validation images, {mean(first, 'validation')}, and L2 regression alone" in told
+    assert f"second, {mean(default, 'validation')}: worse with one seed of three" in told
+    assert all(mean(name, "validation") < mean(default, "validation") for name in intervals.keys() - {default})
+    assert sum(high < 0 for _, high in intervals[default]) == 1
+    worse = {name for name, found in intervals.items() if all(high < 0 for _, high in found)}
+    assert worse == {"frozen classifier", "soft labels", "cross-contrastive + MS"}
+    assert not any(low > 0 for found in intervals.values() for low, _ in found)
+    assert f"M(q,g) is {mean(first)} for the sum, {mean(default)} for L2 regression" in told
+    assert f"{mean('cosine regression')} for cosine regression, {mean('frozen classifier')} for the frozen" in told
+    assert f"{mean('soft labels')} for soft labels; M(q*,q*) has {mean('M(q*,q*)')}." in told
+
+
 def test_what_the_objectives_bring_among_unseen_concepts_is_the_measured() -> None:
     told = " ".join(section(WAYS).partition("**Emoji")[2].split())
     first = "L2 + cross-contrastive + MS"
