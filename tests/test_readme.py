@@ -210,6 +210,9 @@ def test_what_the_objectives_bring_on_fashion_mnist_is_the_measured() -> None:
     assert f"M(q,g) is {mean(first)} for the sum, {mean(default)} for L2 regression" in told
     assert f"{mean('cosine regression')} for cosine regression, {mean('frozen classifier')} for the frozen" in told
     assert f"{mean('soft labels')} for soft labels; M(q*,q*) has {mean('M(q*,q*)')}." in told
+    assert f"({mean('best + procrustes')} and {mean('best + ridge')})" in told
+    larger = f"reach {mean('MobileNetV3-Small')} and {mean('ShuffleNetV2 x0.5')}"
+    assert f"{larger} where the tiny network has {mean('frozen + cosine')}" in told
 
 
 def test_what_the_objectives_bring_among_unseen_concepts_is_the_measured() -> None:
