@@ -74,12 +74,16 @@ def test_the_table_is_the_measured_one(example: str) -> None:
 
 def test_what_is_kept_and_what_not_is_the_measured() -> None:
     rows = measured()
+    light, own, free = (
+        f"{sum(row['metrics']['r@10'] for row in rows[name]) / 3:.4f}" for name in ("M(q,g)", "M(q,q)", "M(q*,q*)")
+    )
     for text, name in ((RESULTS, "docs/results.md"), (README, "README.md")):
         told = " ".join(text.split())
         for metric in ("map", "p@1"):
             kept = [row["metrics"][metric] for row in rows["retention M(q,g)/M(g,g)"]]
             assert f"{sum(kept) / 3:.4f}" in told, name
-        assert "by R@10 it is neither: 0.9775 is below" in told.replace("By", "by"), name
+        neither = rf"[Bb]y R@10 it is neither: {light} is below (M\(q,q\) )?{own} and (M\(q\*,q\*\) )?{free}"
+        assert re.search(neither, told), name
     for other in ("M(q,q)", "M(q*,q*)"):
         assert all(
             mine["metrics"]["r@10"] < its["metrics"]["r@10"] and mine["metrics"]["map"] > its["metrics"]["map"]
@@ -324,12 +328,14 @@ def test_the_gallery_s_figures_are_the_measured_ones() -> None:
     assert "embeds {:.1f} images a second, the bare network {:.1f}, clip-retrieval {:.1f}".format(*speeds) in SPEED
     few, many = rows["Flat", "10000 keys"], rows["Flat", "1000000 keys"]
     grown = (many["embed"] + many["worker"]) / (few["embed"] + few["worker"]) - 1
+    added = []
     for name in ("Flat", "SQ8", "IVF2048,SQ8@nprobe=64", "HNSW32@efSearch=128"):
         row = rows[name, "fashion-mnist with noise, 1,000,000"]
         one = f"{row['p50_ms@1']:.3f} / {row['bare_p50_ms@1']:.3f}"
         many_at_once = f"{row['p50_ms@64']:.2f} / {row['bare_p50_ms@64']:.2f} | {row['read_p50_ms@64']:.2f}"
         assert f"| `{name}` | {one} | {row['read_p50_ms@1']:.3f} | {many_at_once} |" in RESULTS
-        assert max(row["p50_ms@1"] / row["bare_p50_ms@1"], row["p50_ms@64"] / row["bare_p50_ms@64"]) < 1.0435
+        added += [row[f"p50_ms@{count}"] / row[f"bare_p50_ms@{count}"] - 1 for count in (1, 64)]
+    assert f"is at most {max(added):.1%} of these calls" in told
     # The last one is what the README tells.
     assert f"takes {row['p50_ms@1']:.3f} ms with `{name}`, FAISS's own call {row['bare_p50_ms@1']:.3f}" in SPEED
     assert f"makes it {row['read_p50_ms@1']:.3f}" in SPEED
