@@ -66,7 +66,11 @@ def search(
         Folder of the run; default runs/nas-NAME, NAME being the configuration's.
     """
     job = _job(config, overrides, space, gallery_encoder, out)
-    _show(job.search(supernet or job.out / "supernet"))
+    found = job.search(supernet or job.out / "supernet")
+    _show(found)
+    named = [] if gallery_encoder is None else ["--gallery-encoder", str(gallery_encoder)]
+    folders = ["--space", str(space), *named, "--out", str(job.out / "winner")]
+    say(f"train the winner with: {shlex.join(['hetsearch', 'train', 'query', str(found.recipe), *folders])}")
 
 
 @app.command
@@ -118,7 +122,9 @@ def _show(found: Searched) -> None:
     columns = ["arch", *(name for name in found.rows[0] if name not in ("arch", "bytes"))]
     emit(table([[_cell(row[name]) for name in columns] for row in found.rows], columns))
     emit(f"winner: {found.winner}")
-    say(f"wrote {found.report}; train the winner with: hetsearch train query {found.report.parent}/winner.yaml")
+    for path in (found.report, found.recipe, found.picture):
+        if path is not None:
+            say(f"wrote {path}")
 
 
 def _cell(value: Any) -> str:

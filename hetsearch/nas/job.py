@@ -55,11 +55,15 @@ class Searched:
     Attributes:
         winner: the string of the best architecture of all that were measured, after the final.
         report: the path of ``nas.json``.
+        recipe: the path of ``winner.yaml``, which trains the winner.
+        picture: the path of ``front.svg``; None where NSGA-II did not run, or nothing can draw here.
         rows: its table of the best, one dictionary an architecture, the winner first.
     """
 
     winner: str
     report: Path
+    recipe: Path
+    picture: Path | None
     rows: list[dict[str, Any]]
 
 
@@ -157,7 +161,8 @@ class Job:
         names = [name for name in (WINNER, FRONT) if (self.out / name).is_file()]
         document["files"] = {name: sha256_of(self.out / name) for name in names}
         write_json(self.out / REPORT, document)
-        return Searched(winner, self.out / REPORT, top)
+        picture = self.out / PICTURE
+        return Searched(winner, self.out / REPORT, self.out / WINNER, picture if picture.is_file() else None, top)
 
     def final(self, found: Found, reward: RewardConfig) -> list[Finalist]:
         """The best few of a search after short trainings of their own, the winner first."""

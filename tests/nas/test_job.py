@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 from collections.abc import Callable
 from contextlib import closing
@@ -85,6 +87,26 @@ def test_the_whole_way(
     best = found["methods"]["evolution"]["history"][-1]
     assert f"evolution: 8 of 8, best R3 {best:.4f}" in told
     assert "NSGA-II: 8 of 8" in told
+    assert f"wrote {tmp_path / 'run' / 'front.svg'}\n" in told
+
+
+def test_a_search_tells_the_command_that_trains_its_winner(
+    tmp_path: Path, document: dict[str, Any], space: Path, supernet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "search.yaml").write_text(yaml.safe_dump(document))
+    shutil.copytree(space / "gallery-encoder", tmp_path / "gallery encoder")
+    search = ["nas", "search", str(tmp_path / "search.yaml"), "--space", str(space / "space"), "--supernet"]
+    search += [str(supernet), "--gallery-encoder", str(tmp_path / "gallery encoder"), "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit) as left:
+        main(search)
+    out, told = capsys.readouterr()
+    assert left.value.code == 0, told
+    (command,) = re.findall(r"^train the winner with: hetsearch (.*)$", told, flags=re.MULTILINE)
+    with pytest.raises(SystemExit) as left:
+        main(shlex.split(command))
+    assert left.value.code == 0, capsys.readouterr().err
+    card = read_card(tmp_path / "run" / "winner" / "query-encoder")
+    assert f"winner: {card.arguments['arch']}\n" in out
 
 
 def test_a_killed_supernet_resumes_to_the_same_weights(
