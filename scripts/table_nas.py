@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python scripts/table_nas.py --only fashion-mnist &   # everything that is missing: a core for each
     OMP_NUM_THREADS=1 python scripts/table_nas.py --only emoji
     python scripts/table_nas.py --only fashion-mnist --parts search others --seeds 0
-    python scripts/table_nas.py --words                                    # results/nas.md from the rows that are there
+    python scripts/table_nas.py --words                   # results/nas.md and nas.svg from the rows that are there
 
 Parts, each resuming row by row:
 
@@ -37,7 +37,8 @@ from pathlib import Path
 from typing import Any
 
 from measured import Split
-from nas_words import COMMAND, HYBRID, OTHERS, REWARD_KINDS, SEEDS, write_words
+from nas_picture import draw_networks
+from nas_words import COMMAND, HYBRID, OTHERS, REWARD_KINDS, SEEDS, SMALL_NAME, write_words
 from tables import Table, about, run, slug
 
 from hetsearch.config import changed, load_config
@@ -114,7 +115,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/nas"), help="folder of the trainings")
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="keys of the search's configuration")
-    parser.add_argument("--words", action="store_true", help="only write the Markdown")
+    parser.add_argument("--words", action="store_true", help="only write the Markdown and the picture")
     given = parser.parse_args()
     table = Table(given.results / "nas.json", given.runs, COMMAND)
     for data in [] if given.words else given.only:
@@ -126,8 +127,14 @@ def main() -> None:
             else:
                 for seed in given.seeds:
                     getattr(bench, part)(seed)
-            write_words(table, list(DATA), given.results / "nas.md")
-    write_words(table, list(DATA), given.results / "nas.md")
+            _tell(table)
+    _tell(table)
+
+
+def _tell(table: Table) -> None:
+    """The words and the picture, beside the rows."""
+    write_words(table, list(DATA), table.results.with_suffix(".md"))
+    draw_networks(table, list(DATA), table.results.with_suffix(".svg"))
 
 
 class Bench:
@@ -161,8 +168,8 @@ class Bench:
 
     def small(self, seed: int) -> None:
         """The winner at 80 times fewer MACs; on FashionMNIST the first search's is."""
-        if self.settings.small is not None and not self.table.has("R3 at 1/80", self.source, seed):
-            self.winner("R3 at 1/80", self.settings.small, seed)
+        if self.settings.small is not None and not self.table.has(SMALL_NAME, self.source, seed):
+            self.winner(SMALL_NAME, self.settings.small, seed)
 
     def others(self, seed: int) -> None:
         """Networks that nobody searched."""

@@ -81,6 +81,35 @@ def test_the_words_of_a_few_rows(words: ModuleType, tmp_path: Path) -> None:
     assert "was not confirmed" in text
 
 
+def test_the_picture_holds_the_rows_that_are_there(words: ModuleType, tmp_path: Path) -> None:
+    import nas_picture
+    import tables
+
+    table = tables.Table(tmp_path / "nas.json", tmp_path / "runs", "python table_nas.py")
+
+    def add(name: str, seed: int, macs: int, map_: float, **more: object) -> None:
+        scores = Scores(dict.fromkeys(METRICS, np.full(4, map_)), np.arange(4), 0, np.zeros(1))
+        table.add(name, SOURCE, seed, scores, cost={"macs": macs}, **more)
+
+    picture = tmp_path / "nas.svg"
+    nas_picture.draw_networks(table, ["fashion-mnist", "emoji"], picture)
+    assert not picture.exists()
+    add("M(g,g)", 0, 290_000_000, 0.9)
+    add("R3", 0, 2_000_000, 0.8, epochs=6)
+    add("R3", 1, 2_000_000, 0.7, epochs=6)
+    add("with c3-skip", 0, 1_000_000, 0.5, epochs=3)
+    add("without c3-skip", 0, 1_000_000, 0.1, epochs=3)
+    nas_picture.draw_networks(table, ["fashion-mnist", "emoji"], picture)
+    told = picture.read_text()
+    for label in ("M(g,g)", "R3, 6 epochs", "drawn by chance, 3 epochs", "test images of fashion-mnist"):
+        assert f"{label}</text>" in told, label
+    assert "emoji" not in told
+    assert "hybrid" not in told
+    first = picture.read_bytes()
+    nas_picture.draw_networks(table, ["fashion-mnist", "emoji"], picture)
+    assert picture.read_bytes() == first
+
+
 @pytest.fixture
 def script(
     monkeypatch: pytest.MonkeyPatch,
