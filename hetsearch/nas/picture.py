@@ -13,6 +13,7 @@ Points = Sequence[tuple[float, float]]  # MACs and reward
 def draw_front(front: Points, every: Points, reward: str, path: Path) -> bool:
     """Draw what was measured and the front of it, as SVG; False where matplotlib is not installed."""
     try:
+        from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         return False
@@ -23,8 +24,10 @@ def draw_front(front: Points, every: Points, reward: str, path: Path) -> bool:
     axes.set(xlabel="million MACs of one image", ylabel=f"{reward} with the supernet's weights")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="lower right")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="svg")
+    # Text as text, no date and a fixed salt: the same front is the same file.
+    style = rc_context({"svg.fonttype": "none", "svg.hashsalt": "hetsearch"})
+    with style, atomic_path(path) as temporary:
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
     return True
 
 

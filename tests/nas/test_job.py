@@ -88,6 +88,7 @@ def test_the_whole_way(
     assert f"evolution: 8 of 8, best R3 {best:.4f}" in told
     assert "NSGA-II: 8 of 8" in told
     assert f"wrote {tmp_path / 'run' / 'front.svg'}\n" in told
+    assert "R3 with the supernet's weights</text>" in (tmp_path / "run" / "front.svg").read_text()
 
 
 def test_a_search_tells_the_command_that_trains_its_winner(
