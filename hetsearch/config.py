@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -22,6 +23,7 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
+_ABSENT = object()  # a key that a document has not
 
 
 def load_config(kind: type[C], path: Path, overrides: Sequence[str] = ()) -> C:
@@ -85,6 +87,23 @@ def changed(config: C, changes: Mapping[str, Any]) -> C:
     return validate(type(config), document, where="the changed configuration")
 
 
+def first_difference(known: Any, own: Any, where: str = "") -> tuple[str, str]:
+    """The first key in which two documents differ, with its value: as it is known, and as it is now.
+
+    Args:
+        known: ``{"reward": {"kind": "R3"}}``, say.
+        own: another document, not the same.
+        where: the key of both.
+
+    Returns:
+        ``reward.kind "R3"`` and ``reward.kind "R1"``; a key that is not there is ``not given``.
+    """
+    if isinstance(known, dict) and isinstance(own, dict):
+        key = next(key for key in (*own, *known) if known.get(key, _ABSENT) != own.get(key, _ABSENT))
+        return first_difference(known.get(key, _ABSENT), own.get(key, _ABSENT), f"{where}.{key}" if where else key)
+    return _shown(where, known), _shown(where, own)
+
+
 def parse_overrides(words: Sequence[str]) -> list[tuple[str, Any]]:
     """``["--epochs", "3", "--a.b=x"]`` → ``[("epochs", 3), ("a.b", "x")]``; values are read as YAML.
 
@@ -111,6 +130,10 @@ def _value(word: str, text: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError:
         raise ConfigError(f"the value of '{word}' is not YAML", observed=f"'{text}'") from None
+
+
+def _shown(where: str, value: Any) -> str:
+    return f"{where} {'not given' if value is _ABSENT else json.dumps(value)}"
 
 
 def _set(document: dict[str, Any], key: str, value: Any) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from nas_words import OTHERS, REWARD_KINDS, SEEDS
+from nas_words import HYBRID, OTHERS, REWARD_KINDS, SEEDS, TERMS
 from table_nas import DATA, SAMPLED, Benchmark, fitted
 from tables import markdown, run
 
@@ -83,11 +83,12 @@ def _minutes(path: Path, benchmark: Benchmark) -> list[list[str]]:
          config.recipe.schedule.epochs * winner),
     ]
     if first:
-        found.append(("sampled", 2 * SAMPLED * benchmark.sampled_epochs * winner, 0.0))
+        found.append(("sampled", len(TERMS) * SAMPLED * benchmark.sampled_epochs * winner, 0.0))
         for name, encoder in OTHERS.items():
             recipe = changed(config.recipe, {"encoder": {**encoder, "dim": config.recipe.encoder.dim}})
-            recipe = recipe if encoder["architecture"] == "compact" else fitted(recipe, config.budget)
-            found.append((name, len(SEEDS) * epochs * _alone(job.joining, recipe), 0.0))
+            recipe = recipe if name == HYBRID else fitted(recipe, config.budget)
+            trials = 0 if name == HYBRID else len(benchmark.rates) * benchmark.rate_epochs
+            found.append((name, (len(SEEDS) * epochs + trials) * _alone(job.joining, recipe), 0.0))
     shown = "" if first else f", {path.stem}"
     return [[what + shown, f"{a / 60:.1f}", f"{b / 60 if first else 0:.1f}"] for what, a, b in found]
 

@@ -38,7 +38,7 @@ def draw_networks(table: Table, sets: Sequence[str], path: Path) -> None:
 def _draw(panel: Any, table: Table, data: str) -> None:
     source = f"{data}:test"
     (paragon,) = table.of("M(g,g)", source)
-    panel.axhline(paragon["metrics"]["map"], color="#4c566a", linestyle="--", linewidth=1, label="M(g,g)")
+    panel.axhline(paragon["paragon"]["map"], color="#4c566a", linestyle="--", linewidth=1, label="M(g,g)")
     chance = [row for row in table.rows if row["data"] == source and row["name"].startswith("with ")]
     if chance:
         points = [(row["cost"]["macs"], row["metrics"]["map"]) for row in chance]

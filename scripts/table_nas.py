@@ -7,18 +7,18 @@
 
 Parts, each resuming row by row:
 
-search   one supernet; the winners by R1, R2 and R3 and the best of a random search (by R3) at equal cost, each trained
-         from scratch with every seed, M(q, g) on the test images
+search   one supernet; searches by R1, R2 and R3 and a random one (by R3) at equal cost, the best few of each in a race
+         of short trainings; each race's winner trained from scratch with every seed, M(q, g) on the test images
 others   the compact hybrid, MobileNetV3-Small and ShuffleNetV2 with the same recipe; the last two at the largest input
          size that keeps the budget, with the best of three learning rates on the validation split
-small    a winner at 80 times fewer MACs than the gallery encoder
-sampled  architectures drawn evenly over the MACs below the budget, each trained from scratch with and without the
-         compatibility terms and never aligned, and their rewards with the supernet's weights
+small    a winner at 80 times fewer MACs than the gallery encoder; FashionMNIST's first budget is below that
+sampled  architectures drawn evenly over the MACs below the budget, each trained from scratch by the recipe, by the
+         frozen classifier alone (BCT) and without compatibility, never aligned; their rewards in the supernet
 
-About four hours of one core for FashionMNIST and two for emoji (``OMP_NUM_THREADS=1 python scripts/estimate_nas.py``).
-For that, trainings are short and architectures by chance are few: see ``DATA`` and ``--sampled``. What
-``hetsearch nas run configs/nas/NAME.yaml --space zoo/NAME --out runs/nas/NAME/NAME`` trained and measured before is
-taken from there. Two processes may share the work, as long as each has its own part.
+About five hours of one core for each data set (``OMP_NUM_THREADS=1 python scripts/estimate_nas.py``). For that,
+trainings are short and architectures by chance are few: see ``DATA`` and ``--sampled``. What ``hetsearch nas run
+configs/nas/NAME.yaml --space zoo/NAME --out runs/nas/NAME/NAME`` trained and measured before is taken from there. Two
+processes may share the work, as long as each has its own part.
 
 The gallery encoders are the released ones, zoo/NAME, with their int8 weights. That the paper's (arXiv 2105.06047) three
 rewards are these is remembered and was not confirmed.
@@ -38,12 +38,13 @@ from typing import Any
 
 from measured import Split
 from nas_picture import draw_networks
-from nas_words import COMMAND, HYBRID, OTHERS, REWARD_KINDS, SEEDS, SMALL_NAME, write_words
+from nas_words import COMMAND, HYBRID, OTHERS, REWARD_KINDS, SEEDS, SMALL_NAME, TERMS, write_words
 from tables import Table, about, run, slug
 
 from hetsearch.config import changed, load_config
 from hetsearch.errors import UsageError
 from hetsearch.evaluation.result import METRICS
+from hetsearch.evaluation.verdict import paragon_of
 from hetsearch.export import export_bundle
 from hetsearch.models.cost import count_macs
 from hetsearch.models.network import build_network
@@ -63,7 +64,7 @@ PARTS = ("search", "others", "small", "sampled")
 SAMPLED = 8  # architectures; their correlations come with intervals, which are wide
 DRAW = 0x7AB  # seed of their draw
 # No compatibility: paper A's objectives and rate; the recipe's rate is that of a regression.
-WITHOUT: Mapping[str, Any] = {
+FREE: Mapping[str, Any] = {
     "objectives": {"classification": {}, "multi_similarity": {"weight": 0.5}},
     "optimizer.lr": 0.004,
 }
@@ -76,9 +77,11 @@ class Benchmark:
 
     config: Path
     space: Path
-    small: Path | None  # the search at 80 times fewer MACs; None where the first one is
+    small: Path | None  # the search at 80 times fewer MACs; None where the first one's budget is below that
     epochs: int  # of each training but the small one's, fewer than the configuration's
     sampled_epochs: int  # of the architectures by chance
+    margin: float  # of the frozen classifier, and the rate, as results/compatibility.json has chosen them
+    bct_rate: float
     rates: tuple[float, ...]  # learning rates that are tried for networks which the recipe was not made for
     rate_epochs: int  # of these trials
 
@@ -90,6 +93,8 @@ DATA = {
         None,
         epochs=6,
         sampled_epochs=3,
+        margin=0.3,
+        bct_rate=0.016,
         rates=(0.004, 0.012, 0.032),
         rate_epochs=2,
     ),
@@ -99,6 +104,8 @@ DATA = {
         Path("configs/nas/emoji-80.yaml"),
         epochs=30,
         sampled_epochs=15,
+        margin=0.15,
+        bct_rate=0.008,
         rates=(0.002, 0.004, 0.008),
         rate_epochs=10,
     ),
@@ -155,10 +162,12 @@ class Bench:
         self._jobs: dict[Path, tuple[Job, Path]] = {}
 
     def paragon(self) -> None:
-        """M(g, g)."""
+        """M(g, g), as measured with the gallery encoder's weights and as its card recorded it in float32."""
         if not self.table.has("M(g,g)", self.source, 0):
-            folder = self.settings.space / "gallery-encoder"
-            self.table.add("M(g,g)", self.source, 0, self.split.paragon, space=self.gallery.space, **about(folder))
+            folder, found = self.settings.space / "gallery-encoder", self.split.paragon
+            true = paragon_of(self.gallery.card, self.source, found.values)
+            more = {"paragon": true.metrics, "paragon_source": true.source, "space": self.gallery.space}
+            self.table.add("M(g,g)", self.source, 0, found, **more, **about(folder))
 
     def search(self, seed: int) -> None:
         """The winners of the searches at equal cost."""
@@ -191,7 +200,7 @@ class Bench:
         return changed(recipe, {"optimizer.lr": max(worth, key=lambda rate: worth[rate])})
 
     def sampled(self, count: int) -> None:
-        """Architectures by chance: stand-alone with and without the compatibility terms, and in the supernet."""
+        """Architectures by chance: stand-alone by each of ``TERMS``, and in the supernet."""
         job, supernet = self.job(self.settings.config)
         sampler = PathSampler(job.paths, SamplingConfig(widths_from=0, widths_by=0), self.config.budget, DRAW)
         names = [sampler.path(number, count) for number in range(count)]
@@ -204,10 +213,15 @@ class Bench:
             }
             # Aligned with the gallery's class means, even a network that learnt nothing of the gallery finds in it.
             recipe = _shorter(changed(self.config.winner_recipe(name), {"align": None}), self.settings.sampled_epochs)
-            for terms, changes in (("with", {}), ("without", WITHOUT)):
+            for terms, changes in zip(TERMS, ({}, self.bct(), FREE), strict=True):
                 title = f"{terms} {name}"
                 if not self.table.has(title, self.source, 0):
                     self.row(title, slug(title), changed(recipe, changes), 0, supernet=rewards)
+
+    def bct(self) -> dict[str, Any]:
+        """The changes that make the recipe backward-compatible training."""
+        objectives = {"frozen_classifier": {"margin": self.settings.margin}}
+        return {"objectives": objectives, "optimizer.lr": self.settings.bct_rate}
 
     def winner(self, name: str, config: Path, seed: int) -> None:
         """Search, once for all seeds, and train what was found."""
@@ -247,7 +261,7 @@ class Bench:
         more["homogeneous"] = {metric: own[metric] for metric in METRICS}
         config = self.settings.small if of == SMALL else self.settings.config
         assert config is not None  # a row of the small search comes from one
-        more |= {"space": self.gallery.space, of: self._identity(config)}
+        more |= {"space": self.gallery.space, of: self._identity(config), "input": recipe.input.size}
         more |= {"epochs": recipe.schedule.epochs, "lr": recipe.optimizer.lr, "validation": trained.best}
         self.table.add(name, self.source, seed, self.split.score(vectors, self.split.heavy), **more)
 

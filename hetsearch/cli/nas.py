@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 app = App(name="nas", help="Search for the query architecture that is most compatible with a space, under a budget.")
 
+SUPERNET, WINNER = "supernet", "winner"  # folders of a run
+METHODS = {"evolution": "evolution", "random": "random search", "nsga2": "NSGA-II"}
 Overrides = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 
 
@@ -38,7 +40,9 @@ def train(
     out
         Folder of the run; default runs/nas-NAME, NAME being the configuration's.
     """
-    emit(str(_job(config, overrides, space, gallery_encoder, out).train()))
+    job = _job(config, overrides, space, gallery_encoder, out)
+    job.check()
+    emit(str(job.train()))
 
 
 @app.command
@@ -49,8 +53,11 @@ def search(
     supernet: Path | None = None,
     gallery_encoder: Path | None = None,
     out: Path | None = None,
+    json: Annotated[bool, Parameter(help="Print nas.json.", negative="")] = False,
 ) -> None:
     """Search with a trained supernet. The same command goes on with an interrupted search.
+
+    Any key of the configuration can be given as --KEY VALUE (--reward.kind R2).
 
     Parameters
     ----------
@@ -66,20 +73,29 @@ def search(
         Folder of the run; default runs/nas-NAME, NAME being the configuration's.
     """
     job = _job(config, overrides, space, gallery_encoder, out)
-    found = job.search(supernet or job.out / "supernet")
-    _show(found)
+    found = job.search(supernet or job.out / SUPERNET)
+    if json:
+        emit(found.report.read_text(encoding="utf-8").rstrip())
+    else:
+        _show(found)
     named = [] if gallery_encoder is None else ["--gallery-encoder", str(gallery_encoder)]
-    folders = ["--space", str(space), *named, "--out", str(job.out / "winner")]
+    folders = ["--space", str(space), *named, "--out", str(job.out / WINNER)]
     say(f"train the winner with: {shlex.join(['hetsearch', 'train', 'query', str(found.recipe), *folders])}")
 
 
 @app.command
 def run(
-    config: Path, *overrides: Overrides, space: Path, gallery_encoder: Path | None = None, out: Path | None = None
+    config: Path,
+    *overrides: Overrides,
+    space: Path,
+    supernet: Path | None = None,
+    gallery_encoder: Path | None = None,
+    out: Path | None = None,
 ) -> int:
     """Train the supernet, search, train the winner from scratch, export it, and evaluate it on the test images.
 
-    The same command goes on wherever it was interrupted.
+    The same command goes on wherever it was interrupted. Any key of the configuration can be given as --KEY VALUE
+    (--search.seed 1).
 
     Parameters
     ----------
@@ -87,23 +103,29 @@ def run(
         The search, YAML.
     space
         A space's folder, or one that holds a space/.
+    supernet
+        Folder of a trained supernet, of the same search space and no smaller budget; default: one is trained.
     gallery_encoder
         The gallery encoder's bundle; default: gallery-encoder beside the space.
     out
         Folder of the run; default runs/nas-NAME, NAME being the configuration's.
     """
-    from hetsearch.export import export_bundle
+    from hetsearch.cli.train import show_trained
     from hetsearch.training.query import train_query
 
     job = _job(config, overrides, space, gallery_encoder, out)
     job.check()
-    found = job.search(job.train())
+    found = job.search(supernet or job.train())
     _show(found)
     recipe = job.config.winner_recipe(found.winner)
-    trained = train_query(recipe, space, job.out / "winner", gallery_encoder=gallery_encoder)
+    say(f"training the winner, {found.winner}, for {recipe.schedule.epochs} epochs")
+    trained = train_query(recipe, space, job.out / WINNER, gallery_encoder=gallery_encoder)
     if not trained.first:
         return 0
-    say(export_bundle(trained.bundle).sentence())
+    emit("")
+    show_trained(trained)
+    for line in job.kept(trained.bundle):
+        say(line)
     return 0 if job.config.test is None else _evaluate(job, trained.bundle)
 
 
@@ -121,10 +143,16 @@ def _job(
 def _show(found: Searched) -> None:
     columns = ["arch", *(name for name in found.rows[0] if name not in ("arch", "bytes"))]
     emit(table([[_cell(row[name]) for name in columns] for row in found.rows], columns))
+    methods = [
+        [METHODS[name], f"{one['reward']:.4f}", str(one["measured"]), one["arch"]]
+        for name, one in found.methods.items()
+    ]
+    emit("")
+    emit(table(methods, ["method", "best reward", "measured", "arch"]))
+    emit("")
     emit(f"winner: {found.winner}")
-    for path in (found.report, found.recipe, found.picture):
-        if path is not None:
-            say(f"wrote {path}")
+    for path in (found.report, found.recipe, *found.front):
+        say(f"wrote {path}")
 
 
 def _cell(value: Any) -> str:
@@ -148,6 +176,7 @@ def _evaluate(job: Job, bundle: Path) -> int:
     found = evaluate([load_encoder(bundle)], heavy, images, command=shlex.join(["hetsearch", *sys.argv[1:]]))
     for path in write_evaluation(found, job.out / "report", images):
         say(f"wrote {path}")
+    emit("")
     emit(table(matrix_table(found), HEADER))
     emit("\n".join(["", *verdict_lines(found)]))
     return 3 if found.settings["failures"] else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -15,10 +16,26 @@ from hetsearch.training.recipe import Recipe
 
 
 def _of_the_training(value: dict[str, Any]) -> dict[str, Any]:
+    value = _dotted(value)
     for key in value:
         if key.partition(".")[0] not in CHANGEABLE:
             raise ValueError(f"'{key}' has to be the winner's; what may differ: {', '.join(CHANGEABLE)}")
     return value
+
+
+def _dotted(changes: dict[str, Any]) -> dict[str, Any]:
+    """``{"schedule": {"epochs": 3}}``, as YAML and the command line have it, as ``{"schedule.epochs": 3}``.
+
+    A section as a value would take the place of the whole section; of two forms of a key the later counts. Objectives
+    are replaced as a whole: one that is not named is not wanted.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in changes.items():
+        if isinstance(value, dict) and key.partition(".")[0] != "objectives":
+            flat.update(_dotted({f"{key}.{name}": one for name, one in value.items()}))
+        else:
+            flat[key] = value
+    return flat
 
 
 # The images, the input and the network are one for supernet, finalists and winner.
@@ -110,7 +127,11 @@ class NasConfig(Config):
 
     @model_validator(mode="after")
     def _tested_on_others(self) -> NasConfig:
-        if self.test in (self.recipe.data.train, self.recipe.data.validation):
+        data = self.recipe.data
+        train, validation = _place(data.train), _place(data.validation)
+        if train == validation:
+            raise ValueError(f"recipe.data.validation: '{data.validation}' is what the search learns from")
+        if self.test is not None and _place(self.test) in (train, validation):
             raise ValueError(f"test: '{self.test}' is what the search learns from or chooses by")
         return self
 
@@ -141,3 +162,9 @@ class NasConfig(Config):
     def winner_recipe(self, architecture: str) -> Recipe:
         """The recipe that trains one architecture from scratch."""
         return with_architecture(self.recipe, architecture, self.search_space)
+
+
+def _place(source: str) -> str:
+    """A source in one spelling: a path without its detours, a name as it is."""
+    path = Path(source)
+    return str(path.resolve()) if path.exists() else source

@@ -33,12 +33,14 @@ class Finalist:
         reward: with the supernet's weights.
         alone: its reward after a short training of its own; None where there was no final.
         metrics: of that training, on the validation split.
+        seconds: that it took, over all starts.
     """
 
     arch: str
     reward: float
     alone: float | None = None
     metrics: Metrics | None = None
+    seconds: float = 0.0
 
 
 def unlike(ranked: Sequence[Architecture], count: int, differ: int) -> list[Architecture]:
@@ -76,14 +78,15 @@ def hold_final(
     finalists = []
     for number, path in enumerate(rivals):
         name = paths.spell(path)
-        metrics = _train(config, joining, name, out / name)
+        metrics, seconds = _train(config, joining, name, out / name)
         alone = reward_of(metrics, reward)
         tqdm.write(f"final, {number + 1} of {len(rivals)}: {name}, {reward.kind} {alone:.4f}", file=sys.stderr)
-        finalists.append(Finalist(name, found.rewards[path], alone, metrics))
+        finalists.append(Finalist(name, found.rewards[path], alone, metrics, round(seconds, 1)))
     return sorted(finalists, key=lambda one: (-(one.alone or 0.0), -one.reward, one.arch))
 
 
-def _train(config: NasConfig, joining: Joining, architecture: str, out: Path) -> Metrics:
+def _train(config: NasConfig, joining: Joining, architecture: str, out: Path) -> tuple[Metrics, float]:
+    """What it is worth after a short training, and the seconds of that training."""
     recipe = config.final_recipe(architecture)
     encoder = recipe.encoder
     accelerator = make_accelerator(recipe)
@@ -91,7 +94,9 @@ def _train(config: NasConfig, joining: Joining, architecture: str, out: Path) ->
     network = build_network(encoder.architecture, encoder.arguments, dim=encoder.dim, spec=recipe.input)
     evaluate = heterogeneous(joining.validation, joining.reference)
     own = replace(joining, recipe=recipe)
-    best = own.fit(network, out, evaluate=evaluate, accelerator=accelerator).best
+    fitted = own.fit(network, out, evaluate=evaluate, accelerator=accelerator)
+    best = fitted.best
     # Without the gallery's vectors there is M(q, q) alone, and its names have no prefix.
     known = any(name.startswith(HOMOGENEOUS) for name in best)
-    return best if known else {f"{HOMOGENEOUS}{name}": best[name] for name in ("map", "p@1")}
+    metrics = best if known else {f"{HOMOGENEOUS}{name}": best[name] for name in ("map", "p@1")}
+    return metrics, fitted.seconds

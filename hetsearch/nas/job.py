@@ -7,22 +7,23 @@ found), ``front.json`` and a picture of it where NSGA-II ran, and ``winner.yaml`
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import time
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
+from hetsearch.bundle import ONNX
+from hetsearch.config import first_difference
 from hetsearch.data.sources import open_source
 from hetsearch.errors import ConfigError, UsageError
 from hetsearch.files import make_folder, read_json, sha256_of, write_json, write_text
 from hetsearch.nas.config import NasConfig, RewardConfig
-from hetsearch.nas.costs import MACS, as_dict
+from hetsearch.nas.costs import BYTES, LATENCY, MACS, as_dict
 from hetsearch.nas.costs import Path as Architecture
 from hetsearch.nas.final import Finalist, hold_final
 from hetsearch.nas.folder import require_supernet
@@ -33,7 +34,10 @@ from hetsearch.nas.picture import draw_front
 from hetsearch.nas.rewards import Judge, Scorer
 from hetsearch.nas.search import Found, draw_all, evolve
 from hetsearch.nas.train import open_search, train_supernet
+from hetsearch.runtime import load_encoder
 from hetsearch.runtime.threads import available_threads
+from hetsearch.runtime.timing import median_ms
+from hetsearch.space import require_space
 from hetsearch.training.images import check_decides
 from hetsearch.training.joining import Joining
 
@@ -56,14 +60,16 @@ class Searched:
         winner: the string of the best architecture of all that were measured, after the final.
         report: the path of ``nas.json``.
         recipe: the path of ``winner.yaml``, which trains the winner.
-        picture: the path of ``front.svg``; None where NSGA-II did not run, or nothing can draw here.
+        front: the paths of ``front.json`` and ``front.svg``, as far as NSGA-II ran and something can draw here.
+        methods: for each method its best, the reward of that and how many architectures it measured.
         rows: its table of the best, one dictionary an architecture, the winner first.
     """
 
     winner: str
     report: Path
     recipe: Path
-    picture: Path | None
+    front: tuple[Path, ...]
+    methods: dict[str, dict[str, Any]]
     rows: list[dict[str, Any]]
 
 
@@ -121,17 +127,16 @@ class Job:
         """
         self.check()
         card = require_supernet(supernet, self.config, self.joining.reference.space.id)
-        began = time.perf_counter()
         search = self.config.search
         processes = search.processes or available_threads()
         with closing(Scorer(supernet, self.judge, self.config.reward, self.out, processes)) as scorer:
             found = self._methods(scorer)
-            seconds = time.perf_counter() - began
             # Whoever found it: what was measured is known, and chance may have been lucky.
             every = Found({path: reward for one in found.values() for path, reward in one.rewards.items()})
             finalists = self.final(every, self.config.reward)
             winner = finalists[0].arch
             top = self._rows(scorer, every, finalists)
+            methods = {name: self._summary(one) for name, one in found.items()}
             document = {
                 "schema": SCHEMA,
                 "settings": self._settings(),
@@ -142,15 +147,20 @@ class Job:
                 "validation": self.joining.validation.images.name,
                 "seed": search.seed,
                 "final": None if search.final is None else [asdict(one) for one in finalists],
-                "methods": {name: self._summary(one) for name, one in found.items()},
+                "methods": methods,
                 "top": top,
                 "architectures": self.paths.count,
                 "search_space": self.config.search_space.model_dump(mode="json"),
                 "input": self.config.recipe.input.model_dump(mode="json"),
                 "dim": self.paths.dim,
-                "supernet": card.model_dump(mode="json", include={"steps", "seconds", "validation", "recipe"}),
+                "supernet": card.model_dump(mode="json", include={"steps", "validation", "recipe"}),
                 "latency_error": None if self.error is None else asdict(self.error),
-                "seconds": round(seconds, 1),
+                # Work over all starts: trainings as they ran, measuring as one process would take.
+                "seconds": {
+                    "supernet": card.seconds,
+                    "measuring": round(scorer.seconds, 1),
+                    "final": sum(one.seconds for one in finalists),
+                },
             }
             for name in (FRONT, PICTURE):
                 (self.out / name).unlink(missing_ok=True)
@@ -161,19 +171,40 @@ class Job:
         names = [name for name in (WINNER, FRONT) if (self.out / name).is_file()]
         document["files"] = {name: sha256_of(self.out / name) for name in names}
         write_json(self.out / REPORT, document)
-        picture = self.out / PICTURE
-        return Searched(winner, self.out / REPORT, self.out / WINNER, picture if picture.is_file() else None, top)
+        front = tuple(self.out / name for name in (FRONT, PICTURE) if (self.out / name).is_file())
+        return Searched(winner, self.out / REPORT, self.out / WINNER, front, methods, top)
 
     def final(self, found: Found, reward: RewardConfig) -> list[Finalist]:
         """The best few of a search after short trainings of their own, the winner first."""
         return hold_final(self.config, reward, self.joining, self.paths, found, self.out / FINAL)
+
+    def kept(self, bundle: Path) -> list[str]:
+        """What the exported winner costs where a budget rests on sums: a sentence for its file, one for its latency.
+
+        Args:
+            bundle: the winner's, with its ONNX file.
+        """
+        budget, encoder = self.config.budget, load_encoder(bundle, threads=1)
+        said = []
+        if budget.bytes is not None:
+            weights, file = encoder.card.params * BYTES, (bundle / ONNX).stat().st_size
+            said.append(f"budget of bytes {budget.bytes:,.0f}: the weights take {weights:,}, {ONNX} {file:,}")
+        if budget.latency_ms is not None:
+            spec = encoder.card.input
+            image = np.zeros((1, spec.channels, spec.size, spec.size), np.uint8)
+            timed = median_ms(lambda: encoder.encode_pixels(image))
+            table = self.paths.costs.of([self.paths.read(encoder.card.arguments["arch"])])[0, LATENCY]
+            asked = f"budget of latency_ms {budget.latency_ms:.4f}"
+            said.append(f"{asked}: the table says {table:.4f}, the encoder takes {timed:.4f}")
+        return said
 
     def check(self) -> None:
         """Refuse a search that cannot be written into the folder of the run.
 
         Raises:
             UsageError: ``accelerate launch`` began several of these.
-            ConfigError: the folder holds another search.
+            SpaceMismatch: the folder holds a search for another space.
+            ConfigError: it holds another search.
         """
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise UsageError(
@@ -184,7 +215,9 @@ class Job:
         if (self.out / REPORT).is_file():
             known = read_json(self.out / REPORT, what="a search", schema=SCHEMA).get("settings", {})
             if known != (own := self._settings()):
-                there, here = _first_difference(known, own)
+                space = own["space"]
+                require_space(space, known.get("space", space), what=f"the space and the search in '{self.out}'")
+                there, here = first_difference(known, own)
                 raise ConfigError(
                     f"'{self.out}' holds a search with other settings",
                     observed=here,
@@ -241,11 +274,3 @@ class Job:
         write_json(self.out / FRONT, {"schema": SCHEMA, "reward": self.config.reward.kind, "front": rows})
         if not draw_front(points, every, self.config.reward.kind, self.out / PICTURE):
             sys.stderr.write("no picture of the front: install it with pip install 'hetsearch[report]'\n")
-
-
-def _first_difference(known: Any, own: Any, where: str = "") -> tuple[str, str]:
-    """The first setting that differs, with its path (``reward.kind "R3"``): as it is known, and as it is now."""
-    if isinstance(known, dict) and isinstance(own, dict):
-        key = next(key for key in (*own, *known) if known.get(key) != own.get(key))
-        return _first_difference(known.get(key), own.get(key), f"{where}.{key}" if where else key)
-    return f"{where} {json.dumps(known)}", f"{where} {json.dumps(own)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -32,6 +33,7 @@ from hetsearch.training.joining import Joining
 from hetsearch.workers import worker_pool
 
 HOMOGENEOUS = "homogeneous_"  # in front of the names of M(q, q)
+SECONDS = "seconds"  # beside the metrics in a line of the memory
 SALT = 0xCA1
 Metrics = dict[str, float]
 
@@ -133,7 +135,10 @@ class Scorer:
         arrays = {name: tensor.numpy() for name, tensor in weights.items()}
         mark = hashlib.sha256(f"{fingerprint_of(arrays)} {judge.fingerprint()}".encode()).hexdigest()
         self.path = out / f"scores-{mark[:12]}.jsonl"
-        self.known = _read(self.path)
+        self.known: dict[str, Metrics] = {}
+        self.seconds = 0.0  # of one process, to measure all that is known
+        for name, found in _read(self.path).items():
+            self._keep(name, found)
         self._pool: ProcessPoolExecutor | None = None
         self._alone: EncoderNetwork | None = None
         self._shown: _Progress | None = None
@@ -165,8 +170,7 @@ class Scorer:
         measured = self._measure(missing)
         for name in architectures:
             while name not in self.known:
-                done, metrics = next(measured)
-                self._remember(done, metrics)
+                self._remember(*next(measured))
             found.append(reward_of(self.known[name], self.config))
             if self._shown is not None:
                 self._shown.add(found[-1])
@@ -193,13 +197,17 @@ class Scorer:
         if self._alone is None:
             self._alone = load_supernet(self.supernet)[0]
         with one_thread():
-            return self.judge.measure(self._alone, architecture)
+            return _timed(self.judge, self._alone, architecture)
 
-    def _remember(self, architecture: str, metrics: Metrics) -> None:
-        self.known[architecture] = metrics
+    def _remember(self, architecture: str, found: Metrics) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"arch": architecture, **metrics}) + "\n")
+            file.write(json.dumps({"arch": architecture, **found}) + "\n")
+        self._keep(architecture, found)
+
+    def _keep(self, architecture: str, found: Metrics) -> None:
+        self.seconds += found.get(SECONDS, 0.0)
+        self.known[architecture] = {name: value for name, value in found.items() if name != SECONDS}
 
 
 class _Progress:
@@ -261,5 +269,9 @@ def _start(supernet: Path, judge: Judge) -> None:
 
 
 def _work(architecture: str) -> Metrics:
-    measured: Metrics = _HELD["judge"].measure(_HELD["supernet"], architecture)
-    return measured
+    return _timed(_HELD["judge"], _HELD["supernet"], architecture)
+
+
+def _timed(judge: Judge, supernet: EncoderNetwork, architecture: str) -> Metrics:
+    began = time.perf_counter()
+    return {**judge.measure(supernet, architecture), SECONDS: round(time.perf_counter() - began, 3)}

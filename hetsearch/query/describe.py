@@ -1,4 +1,4 @@
-"""What lies at a path (an encoder bundle, a space, a gallery, a search or a report), and is it whole?"""
+"""What lies at a path (an encoder bundle, a space, a gallery, a search, a supernet or a report), and is it whole?"""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ REPORT_FACTS = (
 )
 SPACE = "space.json"
 SEARCH = "nas.json"
+SUPERNET = "supernet.json"
+SUPERNET_FACTS = ("space", "dim", "steps", "seconds", "validation", "search_space")
 SEARCH_FACTS = ("space", "winner", "reward", "budget", "validation", "seed", "architectures", "seconds")
 
 
@@ -29,7 +31,7 @@ class Description:
 
     Attributes:
         path: the folder, or the file of a report.
-        kind: ``encoder bundle``, ``space``, ``gallery``, ``architecture search`` or ``report``.
+        kind: ``encoder bundle``, ``space``, ``gallery``, ``architecture search``, ``supernet`` or ``report``.
         facts: what its JSON file says of it, by name.
         files: state of each file that it records: ``ok``, ``changed``, ``missing`` or ``left out`` (a
             released bundle may lack its weights).
@@ -117,6 +119,12 @@ def _search(folder: Path) -> Description:
     return Description(folder, "architecture search", {**facts, "matrix": rows}, _states(folder, SEARCH))
 
 
+def _supernet(folder: Path) -> Description:
+    document = read_json(folder / SUPERNET, what="a trained supernet")
+    facts = {name: document[name] for name in SUPERNET_FACTS if name in document}
+    return Description(folder, "supernet", facts, _states(folder, SUPERNET))
+
+
 def _states(folder: Path, card: str, optional: frozenset[str] = frozenset()) -> dict[str, str]:
     recorded = read_json(folder / card, what="an artefact").get("files", {})
     return {name: _state(folder / name, sha, name in optional) for name, sha in recorded.items()}
@@ -133,5 +141,6 @@ _READERS: dict[str, Callable[[Path], Description]] = {
     SPACE: _space,
     galleries.CARD: _gallery,
     SEARCH: _search,
+    SUPERNET: _supernet,
     REPORT: _report,
 }

@@ -13,6 +13,7 @@ from hetsearch.errors import ConfigError
 from hetsearch.models.network import EncoderNetwork
 from hetsearch.models.prototypes import MOST
 from hetsearch.objectives import ObjectiveSum
+from hetsearch.training.checkpoint import identity_of, require_same_training
 from hetsearch.training.images import LoadedImages, as_training_set, load_splits
 from hetsearch.training.loop import BeforeStep, Evaluate, Fitted, fit
 from hetsearch.training.needs import check_needs
@@ -88,7 +89,11 @@ class Joining:
             evaluate: metrics on the validation split.
             accelerator: of the training.
             before_step: see :func:`hetsearch.training.loop.fit`.
+
+        Raises:
+            SpaceMismatch, ConfigError: ``out`` holds another training, into another space or with another recipe.
         """
+        require_same_training(out, identity_of(self.recipe, self.reference.space.id))
         context = self.reference.context(self.recipe, self.train, self.targets)
         objectives = ObjectiveSum(self.recipe.objectives, context)
         return fit(

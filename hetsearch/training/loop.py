@@ -7,7 +7,6 @@ weights as one that was never stopped.
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
@@ -28,7 +27,7 @@ from hetsearch.errors import HetsearchError
 from hetsearch.models.network import EncoderNetwork
 from hetsearch.space import fingerprint_of
 from hetsearch.training.augment import augment
-from hetsearch.training.checkpoint import Progress, copy_of, load_checkpoint, save_checkpoint
+from hetsearch.training.checkpoint import Progress, copy_of, identity_of, load_checkpoint, save_checkpoint
 from hetsearch.training.log import TrainingLog
 from hetsearch.training.optimization import learning_rate, make_optimizer
 from hetsearch.training.recipe import Recipe
@@ -97,8 +96,9 @@ def fit(
             supernet); a resumed training calls it for the steps that are left.
 
     Raises:
-        ConfigError: a batch cannot be filled, or ``out`` holds a training of another recipe, into another space, on
-            other images or towards other embeddings of them.
+        SpaceMismatch: ``out`` holds a training into another space.
+        ConfigError: a batch cannot be filled, or ``out`` holds a training of another recipe, on other images or towards
+            other embeddings of them.
         HetsearchError: the training diverged.
     """
     run = _Run(task, images, recipe, out, evaluate, accelerator, space, before_step)
@@ -127,11 +127,7 @@ class _Run:
     ) -> None:
         self.plain, self.images, self.recipe, self.out = task, images, recipe, out
         self.evaluate, self.accelerator, self.before_step = evaluate, accelerator, before_step
-        into = {} if space is None else {"space": space}
-        # Without defaults, so that a key which a later version adds does not make another recipe of this one; and
-        # without what is done after the training.
-        chosen = recipe.model_dump(mode="json", exclude_defaults=True, exclude={"align"})
-        self.identity = json.dumps({**chosen, **into}, sort_keys=True)
+        self.identity = identity_of(recipe, space)
         self.learnt_from = fingerprint_of({"pixels": images.pixels.numpy(), "labels": images.labels.numpy()})
         self.per_epoch = len(self._batches(0))
         self.steps = self.per_epoch * recipe.schedule.epochs

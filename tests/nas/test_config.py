@@ -50,6 +50,39 @@ def test_imagenet_is_the_space_of_the_published_networks() -> None:
     assert load_config(NasConfig, CONFIGS / "nas" / "imagenet.yaml").search_space == IMAGENET
 
 
+def test_changes_are_the_same_however_they_are_written(config_of: Callable[..., NasConfig]) -> None:
+    dotted = {"schedule.epochs": 7, "optimizer.lr": 0.5, "objectives": {"l2_regression": {"weight": 2.0}}}
+    nested = {"schedule": {"epochs": 7}, "optimizer": {"lr": 0.5}, "objectives": {"l2_regression": {"weight": 2.0}}}
+    first, second = (config_of(supernet={"changes": changes}) for changes in (dotted, nested))
+    assert first == second
+    recipe = second.supernet_recipe()
+    assert (recipe.schedule.epochs, recipe.optimizer.lr) == (7, 0.5)
+    assert recipe.schedule.checkpoint_every == first.recipe.schedule.checkpoint_every != 200  # the default
+    assert recipe.objectives.keys() == {"l2_regression"}
+
+
+def test_a_change_from_the_command_line_leaves_the_rest_of_its_section() -> None:
+    words = ["--supernet.changes.schedule.epochs", "3", "--search.final.changes.optimizer.lr", "0.01"]
+    config = load_config(NasConfig, CONFIGS / "nas" / "fashion-mnist.yaml", words)
+    schedule, default = config.supernet_recipe().schedule, config.recipe.schedule
+    assert (schedule.epochs, schedule.warmup, schedule.evaluate_every) == (3, default.warmup, 10)
+    assert config.search.final is not None
+    assert config.search.final.changes == {"schedule.epochs": 2, "optimizer.lr": 0.01}
+
+
+def test_images_that_are_learnt_from_do_not_decide(
+    config_of: Callable[..., NasConfig], document: dict[str, Any]
+) -> None:
+    data = document["recipe"]["data"]
+    detour = str(Path(data["train"]).parent / "somewhere" / ".." / Path(data["train"]).name)
+    (Path(data["train"]).parent / "somewhere").mkdir(exist_ok=True)
+    for same in (data["train"], detour):
+        with pytest.raises(ConfigError, match=r"recipe\.data\.validation: .* is what the search learns from"):
+            config_of(recipe={**document["recipe"], "data": {**data, "validation": same}})
+        with pytest.raises(ConfigError, match=r"test: .* is what the search learns from or chooses by"):
+            config_of(test=same)
+
+
 def test_a_wrong_change_of_the_supernets_recipe_is_named(config_of: Callable[..., NasConfig]) -> None:
     with pytest.raises(ConfigError, match=r"unknown key 'schedule\.epoch'"):
         config_of(supernet={"changes": {"schedule.epoch": 1}}).supernet_recipe()

@@ -59,7 +59,7 @@ def test_the_order_of_the_supernet_can_be_turned_round(
     joining, paths = open_search(config, space)
     found = Found({paths.read(name): 0.9 - 0.1 * rank for rank, name in enumerate(NAMES)})
     worth = {NAMES[0]: 0.3, NAMES[2]: 0.6}
-    monkeypatch.setattr(final, "_train", lambda *a: {"map": worth[a[2]], "homogeneous_map": 0.5})
+    monkeypatch.setattr(final, "_train", lambda *a: ({"map": worth[a[2]], "homogeneous_map": 0.5}, 1.0))
     held = hold_final(config, config.reward, joining, paths, found, tmp_path)
     assert [(one.arch, one.alone) for one in held] == [(NAMES[2], 0.3), (NAMES[0], 0.15)]
 

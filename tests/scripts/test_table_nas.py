@@ -59,26 +59,59 @@ def test_the_words_of_a_few_rows(words: ModuleType, tmp_path: Path) -> None:
         scores = Scores(values, np.arange(100), 0, np.zeros(1))
         table.add(name, SOURCE, 0, scores, cost=cost, homogeneous=own, **more)
 
-    add("M(g,g)", 0.4, 290_000_000)
+    add("M(g,g)", 0.4, 290_000_000, paragon={"map": 0.8})
     add("R3", 0.3, 2_900_000, arch="c3-skip", reward=0.2)
     add("R2", 0.3, 2_900_000, arch="c3-skip", reward=0.5)
     add("compact hybrid", 0.2, 3_000_000)
     for number in range(5):
         name, lift = f"c3-s{number}", 0.05 * number
         rewards = {"R1": lift, "R2": lift, "R3": lift}
-        add(f"with {name}", lift, 1000 * (number + 1), supernet=rewards)
-        add(f"without {name}", 0.1 - 0.01 * number, 1000 * (number + 1), supernet=rewards)
+        how = {"supernet": rewards, "epochs": 3, "lr": 0.5}
+        add(f"with {name}", lift, 1000 * (number + 1), **how)
+        add(f"BCT {name}", lift, 1000 * (number + 1), **how | {"lr": 0.25})
+        add(f"without {name}", 0.1 - 0.01 * number, 1000 * (number + 1), **how)
     words.write_words(table, ["fashion-mnist", "emoji"], tmp_path / "nas.md")
     text = (tmp_path / "nas.md").read_text()
     assert "## emoji" not in text
-    assert "| R3 | 2,900,000 |" in text
+    assert "| R3 | – | 2,900,000 |" in text
     assert "`c3-skip`" in text
     # One seed of three is no verdict.
     assert "- R3 above compact hybrid, by M(q,g) mAP: not measured with all seeds (+0.1000 [" in text
     assert "100 times fewer MACs" in text
     assert "- R3 and R2 found the same network." in text
     assert "R3 with the supernet's weights against stand-alone: Kendall τ +1.00" in text
+    assert "(BCT; 3 epochs, rate 0.25)" in text
+    own, cross = table.of("R3", SOURCE)[0]["homogeneous"]["map"], table.of("R3", SOURCE)[0]["metrics"]["map"]
+    assert f"| {cross:.4f} | {own:.4f} | `c3-skip` |" in text
+    share = (0.8 - cross) / 0.8  # of the float32 weights' M(g,g), whatever the row's are
+    assert f"M(q,g) mAP is below M(g,g) 0.8000 by a share of {share:.4f};" in text
     assert "was not confirmed" in text
+
+
+@pytest.mark.parametrize(("lift", "verdict"), [(0.1, "confirmed"), (-0.1, "refuted"), (0.0, "undecided")])
+def test_the_verdicts_of_three_seeds(words: ModuleType, tmp_path: Path, lift: float, verdict: str) -> None:
+    import tables
+
+    table = tables.Table(tmp_path / "nas.json", tmp_path / "runs", "python table_nas.py")
+    random = np.random.default_rng(0)
+
+    def add(name: str, seed: int, level: float, **more: object) -> None:
+        values = dict.fromkeys(METRICS, level + 0.05 * random.standard_normal(200))
+        scores = Scores(values, np.arange(200), 0, np.zeros(1))
+        table.add(name, SOURCE, seed, scores, cost={"macs": 1_000_000, "params": 5}, **more)
+
+    add("M(g,g)", 0, 0.8, paragon={"map": 0.8})
+    for seed in range(3):
+        add("R3", seed, 0.5 + lift, arch="c3-skip")
+        add("random", seed, 0.5, arch="c3-c3")
+        add("compact hybrid", seed, 0.5)
+        add("R3 at 1/80", seed, 0.4, arch="c3")
+    words.write_words(table, ["fashion-mnist"], tmp_path / "nas.md")
+    text = (tmp_path / "nas.md").read_text()
+    for second in ("random", "compact hybrid"):
+        assert f"- R3 above {second}, by M(q,g) mAP: {verdict} (" in text
+    assert "- R3 at 1/80: 1 times fewer MACs than the gallery encoder; M(q,g) mAP is below M(g,g) 0.8000" in text
+    assert "Sampled" not in text
 
 
 def test_the_picture_holds_the_rows_that_are_there(words: ModuleType, tmp_path: Path) -> None:
@@ -94,7 +127,7 @@ def test_the_picture_holds_the_rows_that_are_there(words: ModuleType, tmp_path: 
     picture = tmp_path / "nas.svg"
     nas_picture.draw_networks(table, ["fashion-mnist", "emoji"], picture)
     assert not picture.exists()
-    add("M(g,g)", 0, 290_000_000, 0.9)
+    add("M(g,g)", 0, 290_000_000, 0.9, paragon={"map": 0.9})
     add("R3", 0, 2_000_000, 0.8, epochs=6)
     add("R3", 1, 2_000_000, 0.7, epochs=6)
     add("with c3-skip", 0, 1_000_000, 0.5, epochs=3)
@@ -124,8 +157,9 @@ def script(
     test = shutil.copytree(fashion_folder, tmp_path / "test")
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**document, "test": str(test)}))
     tiny = table_nas.Benchmark(
-        tmp_path / "tiny.yaml", space, None, epochs=1, sampled_epochs=1, rates=(0.01, 0.1), rate_epochs=1
-    )
+        tmp_path / "tiny.yaml", space, None, epochs=1, sampled_epochs=1, margin=0.1, bct_rate=0.02, rates=(0.01, 0.1),
+        rate_epochs=1,
+    )  # fmt: skip
     monkeypatch.setattr(table_nas, "DATA", {"tiny": tiny})
     monkeypatch.setattr(table_nas, "REWARD_KINDS", ("R1", "R2"))
     words = ["--parts", "search", "sampled", "--seeds", "0", "--sampled", "1", "--runs", str(tmp_path / "runs")]
@@ -141,7 +175,7 @@ def test_the_whole_table_in_small(script: ModuleType, tmp_path: Path, monkeypatc
     script.main()
     assert methods == ["evolve", "evolve", "draw_all"]
     rows = json.loads((tmp_path / "nas.json").read_text())
-    assert [row["name"].split()[0] for row in rows] == ["M(g,g)", "R1", "R2", "random", "with", "without"]
+    assert [row["name"].split()[0] for row in rows] == ["M(g,g)", "R1", "R2", "random", "with", "BCT", "without"]
     (scores,) = (tmp_path / "runs" / "tiny" / "tiny").glob("scores-*.jsonl")
     known = {line["arch"]: line for line in map(json.loads, scores.read_text().splitlines())}
     for row in rows[1:4]:
@@ -154,12 +188,17 @@ def test_the_whole_table_in_small(script: ModuleType, tmp_path: Path, monkeypatc
     assert all(row["space"] == rows[0]["space"] for row in rows)
     assert all(row["epochs"] == 1 and row["cost"]["macs"] <= 40_000 for row in rows[1:])
     assert rows[1]["measured"] == rows[2]["measured"] == rows[3]["measured"]
-    assert rows[4]["supernet"] == rows[5]["supernet"]
+    assert rows[4]["supernet"] == rows[5]["supernet"] == rows[6]["supernet"]
+    assert rows[0]["paragon"]["map"] == rows[0]["metrics"]["map"]  # the gallery encoder is a float32 one here
+    assert all(row["input"] == 12 for row in rows[1:])
     recipes = {
         terms: yaml.safe_load(next((tmp_path / "runs" / "tiny").glob(f"{terms}-*/recipe.yaml")).read_text())
-        for terms in ("with", "without")
+        for terms in ("with", "bct", "without")
     }
-    assert "frozen_classifier" in recipes["with"]["objectives"]
+    assert recipes["with"]["objectives"].keys() == {"frozen_classifier", "cosine_regression"}
+    assert recipes["bct"]["objectives"].keys() == {"frozen_classifier"}
+    assert recipes["bct"]["objectives"]["frozen_classifier"]["margin"] == 0.1
+    assert recipes["bct"]["optimizer"]["lr"] == 0.02
     assert recipes["without"]["objectives"].keys() == {"classification", "multi_similarity"}
     assert recipes["with"]["align"] is recipes["without"]["align"] is None
 

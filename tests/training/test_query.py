@@ -79,7 +79,7 @@ def test_a_run_is_not_resumed_into_another_space(tmp_path: Path, recipe_for: Mak
     trained = train_query(recipe, space, tmp_path / "q")
     train_gallery(recipe_for(schedule={"epochs": 1}), tmp_path / "other")
     (tmp_path / "other" / "gallery-encoder").rename(tmp_path / "moved")
-    with pytest.raises(ConfigError, match="another space"):
+    with pytest.raises(SpaceMismatch, match="the training that is asked for and the one in"):
         train_query(recipe, tmp_path / "other", tmp_path / "q")
     assert read_card(trained.bundle).space == read_card(space / "gallery-encoder").space
 
