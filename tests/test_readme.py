@@ -1,4 +1,4 @@
-"""What README and docs/results.md promise: figures are those of results/ and of the cards, commands exist."""
+"""What README and docs/ promise: figures are those of results/, of the cards and of the networks, commands exist."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ import pytest
 
 from hetsearch.bundle import ONNX, read_card
 from hetsearch.cli import app
+from hetsearch.config import load_config
 from hetsearch.evaluation.result import METRICS
+from hetsearch.models.choice_blocks import CHOICES
+from hetsearch.nas.config import NasConfig
+from hetsearch.nas.costs import KINDS, MACS
+from hetsearch.nas.paths import Paths
+from tests.models.test_search_space import HYBRID
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+SEARCH = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
 ZOO = ROOT / "zoo" / "fashion-mnist"
 SPEED = " ".join(README.partition("\n**Speed**")[2].partition("\n\n")[0].split())
 EXAMPLES = ("fashion-mnist", "emoji")
@@ -349,10 +356,39 @@ def test_every_result_in_the_readme_is_one_of_the_docs() -> None:
     assert [number for number in numbers if number not in known] == []
 
 
-@pytest.mark.parametrize("text", [README, RESULTS], ids=["README", "docs/results"])
+def test_what_a_search_is_made_of_is_the_code_s() -> None:
+    config = load_config(NasConfig, ROOT / "configs" / "nas" / "fashion-mnist.yaml")
+    paths = Paths(config.search_space, config.recipe.input, config.recipe.encoder.dim)
+    told = " ".join(SEARCH.split())
+    smallest, largest = (int(costs[MACS]) for costs in (paths.costs.smallest(), paths.costs.largest()))
+    assert f"{paths.count / 1e9:.1f} billion architectures of {smallest:,} to {largest:,} MACs" in told
+    known = {choice.code for choice in CHOICES.values()}
+    listed = SEARCH.partition("| gene |")[2].partition("\n\n")[0]
+    genes = re.findall(r"^\| (`\w+`(?:, `\w+`)*)(?:, …)? \|", listed, flags=re.MULTILINE)
+    assert {name for cell in genes for name in re.findall(r"`(\w+)`", cell)} - {"s3w50"} == known
+    (example,) = re.findall(r"`(skip-[\w-]+)`, gene by gene", SEARCH)
+    rows = re.findall(r"^\| \d.*\|$", SEARCH, flags=re.MULTILINE)
+    path = paths.read(example)
+    of_genes = [int(table[gene, MACS]) for table, gene in zip(paths.costs.genes, path, strict=True)]
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
+    assert "-".join(row[1].strip("`") for row in cells) == example
+    counted = []
+    for row in cells:
+        places = [int(place) - 1 for place in row[0].split(",")]
+        assert int(row[-1].replace(",", "")) == sum(of_genes[place] for place in places)
+        counted += places
+    assert counted == list(range(len(path)))
+    total, hybrid = (paths.costs.of([paths.read(name)])[0] for name in (example, HYBRID))
+    assert f"that makes {total[MACS]:,.0f} MACs, and {total[KINDS.index('params')]:,.0f} parameters" in told
+    assert f"`{HYBRID}`: {hybrid[MACS]:,.0f} MACs, {hybrid[KINDS.index('params')]:,.0f} parameters" in told
+    weights = 4 * read_card(ZOO / "query-encoder").params
+    assert f"({(ZOO / 'query-encoder' / ONNX).stat().st_size:,} bytes, {weights:,} of them weights)" in told
+
+
+@pytest.mark.parametrize("text", [README, RESULTS, SEARCH], ids=["README", "docs/results", "docs/search"])
 def test_every_file_that_is_named_is_there(text: str) -> None:
     named = re.findall(r"(?<![\w/])(?:bash )?((?:scripts|configs|results|zoo|hetsearch)/[\w./-]*\w)", text)
-    assert len(named) >= 10
+    assert len(named) >= 9
     assert [name for name in set(named) if not (ROOT / name).exists()] == []
 
 
@@ -366,7 +402,8 @@ def test_every_link_leads_somewhere() -> None:
 
 def commands() -> list[str]:
     """Each ``hetsearch …`` of the code blocks, on one line; ``…`` stands for what is left out."""
-    blocks = "\n".join(re.findall(r"^```\w*\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
+    found = re.findall(r"^```\w*\n(.*?)^```$", README + SEARCH, flags=re.MULTILINE | re.DOTALL)
+    blocks = "\n".join(found).replace("\\\n", " ")
     return [line for line in blocks.splitlines() if line.startswith("hetsearch ")]
 
 
@@ -382,4 +419,5 @@ def test_every_command_has_its_flags(line: str) -> None:
         command = command[words.pop(0)]
     assert command is not app, line
     known = {name for argument in command.assemble_argument_collection() for name in argument.names}
-    assert {word for word in words if re.match(r"--?[a-z]", word)} <= known
+    # A dot is that of a configuration's key, which any training takes.
+    assert {word for word in words if re.fullmatch(r"--?[a-z][a-z-]*", word)} <= known
