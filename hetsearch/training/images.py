@@ -104,8 +104,8 @@ def check_decides(images: ImageSet) -> None:
         raise DataError(
             f"'{images.name}' has no labels",
             expected="a label for each image",
-            hint="Put the images into class sub-folders, or add a column 'label' to the manifest; a query encoder can "
-            "also be chosen without labels: select_by: cosine.",
+            hint="Put the images into class sub-folders, or add a column 'label' to the manifest; the training of a "
+            "query encoder can also choose without labels: select_by: cosine.",
         )
     if not Sides.of(images).any_positive():
         alone = len(images.classes) == len(images)

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 
 from hetsearch.bundle import read_card
 from hetsearch.cli import main
+from hetsearch.cli.nas import run as nas_run
 from hetsearch.errors import ConfigError, DataError, SpaceMismatch, UsageError
 from hetsearch.models.cost import count_macs
 from hetsearch.models.weights import load_network
@@ -105,6 +106,50 @@ def test_the_whole_way(
     assert "NSGA-II: 8 of 8" in told
     assert f"wrote {tmp_path / 'run' / 'front.svg'}\n" in told
     assert "R3 with the supernet's weights</text>" in (tmp_path / "run" / "front.svg").read_text()
+
+
+def test_a_run_that_is_killed_again_and_again_finds_and_trains_the_same_winner(
+    tmp_path: Path, document: dict[str, Any], space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document["search"]["final"] = {"count": 2, "differ": 1, "changes": {"schedule.epochs": 1}}
+    (tmp_path / "search.yaml").write_text(yaml.safe_dump(document))
+
+    def run(out: Path) -> None:
+        assert nas_run(tmp_path / "search.yaml", space=space, out=out) == 0
+
+    run(tmp_path / "whole")
+    left, kills = 0, 0
+
+    def dying(what: Callable[..., None]) -> Callable[..., None]:
+        def done(*arguments: Any, **more: Any) -> None:
+            nonlocal left
+            what(*arguments, **more)
+            left -= 1
+            if not left:
+                raise Killed
+
+        return done
+
+    # Each start dies after its fifth checkpoint or measured architecture.
+    monkeypatch.setattr(loop, "save_checkpoint", dying(loop.save_checkpoint))
+    monkeypatch.setattr(Scorer, "_remember", dying(Scorer._remember))
+    for _ in range(20):
+        left = 5
+        try:
+            run(tmp_path / "killed")
+        except Killed:
+            kills += 1
+        else:
+            break
+    assert kills >= 3
+    reports = [json.loads((tmp_path / name / "nas.json").read_text()) for name in ("whole", "killed")]
+    for report in reports:
+        report.pop("seconds")
+        for finalist in report["final"]:
+            finalist.pop("seconds")
+    assert reports[0] == reports[1]
+    weights = [tmp_path / name / "winner" / "query-encoder" / "model.safetensors" for name in ("whole", "killed")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
 def test_a_search_tells_the_command_that_trains_its_winner(
