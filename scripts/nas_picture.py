@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from nas_words import HYBRID, OTHERS, REWARD_KINDS, SMALL_NAME
+from nas_words import FREE_NAME, HYBRID, OTHERS, REWARD_KINDS, SMALL_NAME
 from tables import Row, Table
 
 mpl.use("svg")
@@ -17,6 +17,7 @@ GREY = "#9aa1ad"
 POINTS = {  # name of the row → colour, marker
     **{name: ("#d1495b", marker) for name, marker in zip((*REWARD_KINDS, SMALL_NAME), "<v^D", strict=True)},
     "random": ("#e8a0aa", "o"),
+    FREE_NAME: ("#e9a23b", "<"),
     **{name: ("#2a9d8f", marker) for name, marker in zip(OTHERS, "*sP", strict=True)},
 }
 

@@ -9,6 +9,7 @@ Parts, each resuming row by row:
 
 search   one supernet; searches by R1, R2 and R3 and a random one (by R3) at equal cost, the best few of each in a race
          of short trainings; each race's winner trained from scratch with every seed, M(q, g) on the test images
+free     as R1, but with a supernet that was trained without compatibility: a search as usual
 others   the compact hybrid, MobileNetV3-Small and ShuffleNetV2 with the same recipe; the last two at the largest input
          size that keeps the budget, with the best of three learning rates on the validation split
 small    a winner at 80 times fewer MACs than the gallery encoder; FashionMNIST's first budget is below that
@@ -38,7 +39,7 @@ from typing import Any
 
 from measured import Split
 from nas_picture import draw_networks
-from nas_words import COMMAND, HYBRID, OTHERS, REWARD_KINDS, SEEDS, SMALL_NAME, TERMS, write_words
+from nas_words import COMMAND, FREE_NAME, HYBRID, OTHERS, REWARD_KINDS, SEEDS, SMALL_NAME, TERMS, write_words
 from tables import Table, about, run, slug
 
 from hetsearch.config import changed, load_config
@@ -60,7 +61,7 @@ from hetsearch.training.query import train_query
 from hetsearch.training.recipe import Recipe
 
 SEARCH, SMALL = "search", "small"  # columns that tell a row's search, by its configuration
-PARTS = ("search", "others", "small", "sampled")
+PARTS = ("search", "free", "others", "small", "sampled")
 SAMPLED = 8  # architectures; their correlations come with intervals, which are wide
 DRAW = 0x7AB  # seed of their draw
 # No compatibility: paper A's objectives and rate; the recipe's rate is that of a regression.
@@ -68,6 +69,7 @@ FREE: Mapping[str, Any] = {
     "objectives": {"classification": {}, "multi_similarity": {"weight": 0.5}},
     "optimizer.lr": 0.004,
 }
+UNCHANGED: Mapping[str, Any] = {}
 SIDES = range(224, 24, -4)  # input sizes that are tried, the largest first
 
 
@@ -175,6 +177,11 @@ class Bench:
             if not self.table.has(name, self.source, seed):
                 self.winner(name, self.settings.config, seed)
 
+    def free(self, seed: int) -> None:
+        """The winner of a search as usual, which knows nothing of the gallery encoder; trained as all others."""
+        if not self.table.has(FREE_NAME, self.source, seed):
+            self.winner(FREE_NAME, self.settings.config, seed, supernet=FREE)
+
     def small(self, seed: int) -> None:
         """The winner at 80 times fewer MACs; on FashionMNIST the first search's is."""
         if self.settings.small is not None and not self.table.has(SMALL_NAME, self.source, seed):
@@ -223,14 +230,21 @@ class Bench:
         objectives = {"frozen_classifier": {"margin": self.settings.margin}}
         return {"objectives": objectives, "optimizer.lr": self.settings.bct_rate}
 
-    def winner(self, name: str, config: Path, seed: int) -> None:
-        """Search, once for all seeds, and train what was found."""
-        job, supernet = self.job(config)
-        kind = name.split()[0] if name != "random" else "R3"
+    def winner(self, name: str, config: Path, seed: int, *, supernet: Mapping[str, Any] = UNCHANGED) -> None:
+        """Search, once for all seeds, and train what was found.
+
+        Args:
+            name: of the row.
+            config: of the search.
+            seed: of the last training.
+            supernet: changes of its training.
+        """
+        job, weights = self.job(config, supernet)
+        kind = name.split()[0].rstrip(",") if name != "random" else "R3"
         method = draw_all if name == "random" else evolve
         evolution, search_seed = job.config.search.evolution, job.config.search.seed
         total = evolution.population * evolution.generations
-        with closing(self.scorer(job, supernet, kind)) as scorer, scorer.running(f"{self.data} {name}", total):
+        with closing(self.scorer(job, weights, kind)) as scorer, scorer.running(f"{self.data} {name}", total):
             found = method(job.paths, job.config.budget, scorer.rewards, evolution, seed=search_seed)
         best = job.final(found, changed(job.config.reward, {"kind": kind}))[0]
         told = {"arch": best.arch, "reward": best.reward, "alone": best.alone, "measured": len(found.rewards)}
@@ -272,13 +286,15 @@ class Bench:
         told = json.dumps([settings, self.settings.epochs, self.settings.sampled_epochs], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
-    def job(self, config: Path) -> tuple[Job, Path]:
+    def job(self, config: Path, supernet: Mapping[str, Any] = UNCHANGED) -> tuple[Job, Path]:
         """A search with its trained supernet."""
-        if config not in self._jobs:
-            checked = load_config(NasConfig, config, self.overrides)
-            job = Job(checked, self.settings.space, self.table.runs / self.data / config.stem)
-            self._jobs[config] = job, job.train()
-        return self._jobs[config]
+        folder = self.table.runs / self.data / (f"{config.stem}-free" if supernet else config.stem)
+        if folder not in self._jobs:
+            loaded = load_config(NasConfig, config, self.overrides)
+            checked = changed(loaded, {f"supernet.changes.{key}": value for key, value in supernet.items()})
+            job = Job(checked, self.settings.space, folder)
+            self._jobs[folder] = job, job.train()
+        return self._jobs[folder]
 
     def scorer(self, job: Job, supernet: Path, kind: str) -> Scorer:
         """What measures architectures; all rewards share what was measured."""

@@ -162,7 +162,7 @@ def script(
     )  # fmt: skip
     monkeypatch.setattr(table_nas, "DATA", {"tiny": tiny})
     monkeypatch.setattr(table_nas, "REWARD_KINDS", ("R1", "R2"))
-    words = ["--parts", "search", "sampled", "--seeds", "0", "--sampled", "1", "--runs", str(tmp_path / "runs")]
+    words = ["--parts", "search", "free", "sampled", "--seeds", "0", "--sampled", "1", "--runs", str(tmp_path / "runs")]
     monkeypatch.setattr(sys, "argv", ["table_nas.py", *words, "--results", str(tmp_path)])
     return table_nas
 
@@ -173,9 +173,9 @@ def test_the_whole_table_in_small(script: ModuleType, tmp_path: Path, monkeypatc
         method = getattr(script, name)
         monkeypatch.setattr(script, name, lambda *a, n=name, m=method, **more: methods.append(n) or m(*a, **more))
     script.main()
-    assert methods == ["evolve", "evolve", "draw_all"]
+    assert methods == ["evolve", "evolve", "draw_all", "evolve"]
     rows = json.loads((tmp_path / "nas.json").read_text())
-    assert [row["name"].split()[0] for row in rows] == ["M(g,g)", "R1", "R2", "random", "with", "BCT", "without"]
+    assert [row["name"].split()[0] for row in rows] == ["M(g,g)", "R1", "R2", "random", "R1,", "with", "BCT", "without"]
     (scores,) = (tmp_path / "runs" / "tiny" / "tiny").glob("scores-*.jsonl")
     known = {line["arch"]: line for line in map(json.loads, scores.read_text().splitlines())}
     for row in rows[1:4]:
@@ -188,7 +188,11 @@ def test_the_whole_table_in_small(script: ModuleType, tmp_path: Path, monkeypatc
     assert all(row["space"] == rows[0]["space"] for row in rows)
     assert all(row["epochs"] == 1 and row["cost"]["macs"] <= 40_000 for row in rows[1:])
     assert rows[1]["measured"] == rows[2]["measured"] == rows[3]["measured"]
-    assert rows[4]["supernet"] == rows[5]["supernet"] == rows[6]["supernet"]
+    assert rows[5]["supernet"] == rows[6]["supernet"] == rows[7]["supernet"]
+    free = json.loads((tmp_path / "runs" / "tiny" / "tiny-free" / "supernet" / "supernet.json").read_text())
+    assert free["recipe"]["objectives"].keys() == {"classification", "multi_similarity"}
+    assert free["recipe"]["optimizer"]["lr"] == 0.004
+    assert rows[4]["reward"] not in {row["reward"] for row in rows[1:4]}
     assert rows[0]["paragon"]["map"] == rows[0]["metrics"]["map"]  # the gallery encoder is a float32 one here
     assert all(row["input"] == 12 for row in rows[1:])
     recipes = {
