@@ -83,6 +83,8 @@ def _minutes(path: Path, benchmark: Benchmark) -> list[list[str]]:
          config.recipe.schedule.epochs * winner),
     ]
     if first:
+        alone = len(SEEDS) * epochs + races  # of one search
+        found.append(("free", trained + total * path_seconds + alone * winner, 0.0))
         found.append(("sampled", len(TERMS) * SAMPLED * benchmark.sampled_epochs * winner, 0.0))
         for name, encoder in OTHERS.items():
             recipe = changed(config.recipe, {"encoder": {**encoder, "dim": config.recipe.encoder.dim}})
