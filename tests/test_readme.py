@@ -151,6 +151,35 @@ def test_what_the_first_paper_claims_is_judged_by_the_measured_pairs() -> None:
             assert [float(low), float(high)] == pytest.approx([min(differences), max(differences)], abs=off), claim
 
 
+def test_what_searching_brings_is_the_measured() -> None:
+    words = section("## Networks found by searching\n")
+    table, told = stored("nas"), " ".join(words.split())
+    source = "fashion-mnist:test"
+    rows = {name: [row for row in table if (row["name"], row["data"]) == (name, source)] for name in ("R3", "random")}
+    rows["compact hybrid"] = [row for row in table if (row["name"], row["data"]) == ("compact hybrid", source)]
+    for name, found in rows.items():
+        assert sorted(row["seed"] for row in found) == [0, 1, 2]
+        assert {row["epochs"] for row in found} == {6}
+        cells = [f"{found[0]['cost'][kind]:,}" for kind in ("macs", "params")]
+        for part in ("metrics", "homogeneous"):
+            values = [row[part]["map"] for row in found]
+            cells.append(f"{sum(values) / 3:.4f} ({min(values):.4f} to {max(values):.4f})")
+        assert f"| {'searched by R3' if name == 'R3' else name} | {' | '.join(cells)} |" in words
+    for second in ("compact hybrid", "random"):
+        of = {"first": "R3", "second": second, "data": source, "metric": "map"}
+        pairs = [pair for pair in stored("nas-pairs") if of.items() <= pair.items()]
+        found = sorted(pairs, key=lambda one: int(one["seed"]))
+        assert not all(pair["ci"][0] > 0 for pair in found)
+        assert not all(pair["ci"][1] < 0 for pair in found)
+        assert f"({', '.join(format(pair['difference'], '+.4f') for pair in found)})" in told
+    (paragon,) = (row for row in table if (row["name"], row["data"]) == ("M(g,g)", source))
+    above = paragon["paragon"]["map"]
+    shares = [(above - row["metrics"]["map"]) / above for row in rows["R3"]]
+    told_share = f"a share of {sum(shares) / 3:.4f} below ({min(shares):.4f} to {max(shares):.4f})"
+    assert f"{paragon['cost']['macs'] / rows['R3'][0]['cost']['macs']:.0f} times the MACs" in told
+    assert f"M(g,g) {above:.4f}; M(q,g) is {told_share}" in told
+
+
 TIED = {  # of the README's table → the row of results/upgrade.json
     "the older classifier, with rows made for new classes (BCT)": "BCT, pseudo-classifier",
     "the older classifier, new classes left out": "BCT, new classes dropped",
