@@ -151,33 +151,61 @@ def test_what_the_first_paper_claims_is_judged_by_the_measured_pairs() -> None:
             assert [float(low), float(high)] == pytest.approx([min(differences), max(differences)], abs=off), claim
 
 
+def searched(name: str, data: str) -> list[dict[str, Any]]:
+    """The rows of results/nas.json of one name, by seed."""
+    rows = [row for row in stored("nas") if (row["name"], row["data"]) == (name, f"{data}:test")]
+    return sorted(rows, key=lambda row: int(row["seed"]))
+
+
 def test_what_searching_brings_is_the_measured() -> None:
     words = section("## Networks found by searching\n")
-    table, told = stored("nas"), " ".join(words.split())
-    source = "fashion-mnist:test"
-    rows = {name: [row for row in table if (row["name"], row["data"]) == (name, source)] for name in ("R3", "random")}
-    rows["compact hybrid"] = [row for row in table if (row["name"], row["data"]) == ("compact hybrid", source)]
-    for name, found in rows.items():
-        assert sorted(row["seed"] for row in found) == [0, 1, 2]
-        assert {row["epochs"] for row in found} == {6}
-        cells = [f"{found[0]['cost'][kind]:,}" for kind in ("macs", "params")]
-        for part in ("metrics", "homogeneous"):
-            values = [row[part]["map"] for row in found]
-            cells.append(f"{sum(values) / 3:.4f} ({min(values):.4f} to {max(values):.4f})")
-        assert f"| {'searched by R3' if name == 'R3' else name} | {' | '.join(cells)} |" in words
-    for second in ("compact hybrid", "random"):
-        of = {"first": "R3", "second": second, "data": source, "metric": "map"}
-        pairs = [pair for pair in stored("nas-pairs") if of.items() <= pair.items()]
-        found = sorted(pairs, key=lambda one: int(one["seed"]))
-        assert not all(pair["ci"][0] > 0 for pair in found)
-        assert not all(pair["ci"][1] < 0 for pair in found)
-        assert f"({', '.join(format(pair['difference'], '+.4f') for pair in found)})" in told
-    (paragon,) = (row for row in table if (row["name"], row["data"]) == ("M(g,g)", source))
-    above = paragon["paragon"]["map"]
-    shares = [(above - row["metrics"]["map"]) / above for row in rows["R3"]]
-    told_share = f"a share of {sum(shares) / 3:.4f} below ({min(shares):.4f} to {max(shares):.4f})"
-    assert f"{paragon['cost']['macs'] / rows['R3'][0]['cost']['macs']:.0f} times the MACs" in told
-    assert f"M(g,g) {above:.4f}; M(q,g) is {told_share}" in told
+    names = re.findall(r"^\| ([\w .-]+) \| [\d,]+ \|", words, flags=re.MULTILINE)
+    assert len(names) == 7
+    for name in names:
+        cells = []
+        for data, epochs in (("fashion-mnist", 6), ("emoji", 30)):
+            rows = searched(name, data)
+            assert [(row["seed"], row["epochs"]) for row in rows] == [(seed, epochs) for seed in range(3)]
+            values = [row["metrics"]["map"] for row in rows]
+            told = f"{sum(values) / 3:.4f} ({min(values):.4f} to {max(values):.4f})"
+            cells.append(f"{rows[0]['cost']['macs']:,} | {told}")
+        assert f"| {name} | {' | '.join(cells)} |" in words
+    told = " ".join(words.split())
+    verdicts = {}
+    for data in ("fashion-mnist", "emoji"):
+        for second in names:
+            of = {"first": "R3", "second": second, "data": f"{data}:test", "metric": "map"}
+            found = [pair for pair in stored("nas-pairs") if of.items() <= pair.items()]
+            pairs = sorted(found, key=lambda pair: int(pair["seed"]))
+            signs = {(pair["ci"][0] > 0) - (pair["ci"][1] < 0) for pair in pairs}
+            verdicts[data, second] = signs.pop() if len(signs) == 1 else 0
+            if second in ("compact hybrid", "random"):
+                assert ", ".join(f"{pair['difference']:+.4f}" for pair in pairs) in told
+    better = {place for place, sign in verdicts.items() if sign > 0}
+    assert better == {(data, name) for data in ("fashion-mnist", "emoji") for name in names[-2:]}
+    assert {place for place, sign in verdicts.items() if sign < 0} == {("emoji", "compact hybrid")}
+
+
+def test_how_far_what_was_searched_is_from_the_large_network() -> None:
+    told = " ".join(section("## Networks found by searching\n").split())
+    for name, data, has in (("R3", "fashion-mnist", "network has"), ("R3 at 1/80", "emoji", "one with")):
+        (large,), rows = searched("M(g,g)", data), searched(name, data)
+        above, mean = large["paragon"]["map"], sum(row["metrics"]["map"] for row in rows) / 3
+        times = large["cost"]["macs"] / rows[0]["cost"]["macs"]
+        assert re.search(rf"{has} {times:.0f} (times )?fewer", told)
+        assert f"a share of {(above - mean) / above:.4f} below M(g,g) {above:.4f}" in told
+    assert f"M(g,g) {above:.4f}: {mean:.4f}, after sixty epochs" in told
+    assert {row["epochs"] for row in rows} == {60}
+    said = (ROOT / "results" / "nas.md").read_text(encoding="utf-8").partition("## emoji")[2]
+    taus = dict(re.findall(r"^- (.+): Kendall τ ([+-][\d.]+ \[.+?\])", said, flags=re.MULTILINE))
+    own = {terms: taus[f"{terms}, M(q,q) against M(q,g)"] for terms in ("with", "BCT", "without")}
+    assert {own[terms].split()[0] for terms in ("with", "BCT")} == {"+0.93"}
+    assert "τ +0.93 when trained by the recipe or by the frozen classifier" in told
+    assert f"by {own['without']} when trained without compatibility" in told
+    shared = taus["with, R3 with the supernet's weights against stand-alone"]
+    assert f"as their own trainings do by {shared} only" in told
+    assert "of eight architectures" in told
+    assert said.count("8 architectures.") == len(taus)
 
 
 TIED = {  # of the README's table → the row of results/upgrade.json
