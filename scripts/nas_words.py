@@ -35,8 +35,8 @@ def write_words(table: Table, sets: Sequence[str], path: Path) -> None:
         "# Architecture search for compatibility",
         "",
         f"Made by `{COMMAND}` from `results/nas.json`. M(q, g) on the test images, mean over seeds (smallest to "
-        "largest), against the released gallery encoder with int8 weights; the row M(g,g) is that encoder's, and the "
-        "distance to it is told by its float32 weights' M(g,g), as its card recorded it. Every network is trained "
+        "largest), against the released gallery encoder with int8 weights; the row M(g,g) is that encoder's, the "
+        "distance to M(g,g) is told by its float32 weights'. Every network is trained "
         "from scratch, for fewer epochs than the released example, those at 1/80 for more. MobileNetV3-Small and "
         "ShuffleNetV2, which the recipe was not made for, see the largest input that keeps the budget, and have the "
         "best of three learning rates on the validation split; all else is the recipe's.",
@@ -114,8 +114,8 @@ def _near_paragon(table: Table, source: str) -> list[str]:
             gap = over_seeds([(above - row["metrics"]["map"]) / above for row in rows])
             lines.append(
                 f"- {name}: {times:.0f} times fewer MACs than the gallery encoder; M(q,g) mAP is below M(g,g) "
-                f"{above:.4f} by a share of {gap}; the paper says {PAPER} at 80 times, on DeepFashion2, by another "
-                "measure, and whether as a share or a difference is not known."
+                f"{above:.4f} ({paragon['paragon_source']}) by a share of {gap}; the paper says {PAPER} at 80 times, "
+                "on DeepFashion2, by another measure, and whether as a share or a difference is not known."
             )
     return lines
 

@@ -31,7 +31,7 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,7 @@ from hetsearch.nas.costs import MACS, Budget
 from hetsearch.nas.job import Job
 from hetsearch.nas.rewards import Scorer, reward_of
 from hetsearch.nas.sampling import PathSampler, SamplingConfig
-from hetsearch.nas.search import draw_all, evolve
+from hetsearch.nas.search import Found, draw_all, evolve
 from hetsearch.runtime import load_encoder
 from hetsearch.runtime.threads import available_threads
 from hetsearch.training.query import train_query
@@ -69,7 +69,6 @@ FREE: Mapping[str, Any] = {
     "objectives": {"classification": {}, "multi_similarity": {"weight": 0.5}},
     "optimizer.lr": 0.004,
 }
-UNCHANGED: Mapping[str, Any] = {}
 SIDES = range(224, 24, -4)  # input sizes that are tried, the largest first
 
 
@@ -173,19 +172,18 @@ class Bench:
 
     def search(self, seed: int) -> None:
         """The winners of the searches at equal cost."""
-        for name in (*REWARD_KINDS, "random"):
-            if not self.table.has(name, self.source, seed):
-                self.winner(name, self.settings.config, seed)
+        for reward in REWARD_KINDS:
+            self.winner(reward, self.settings.config, seed, reward=reward, method=evolve)
+        self.winner("random", self.settings.config, seed, reward="R3", method=draw_all)
 
     def free(self, seed: int) -> None:
         """The winner of a search as usual, which knows nothing of the gallery encoder; trained as all others."""
-        if not self.table.has(FREE_NAME, self.source, seed):
-            self.winner(FREE_NAME, self.settings.config, seed, supernet=FREE)
+        self.winner(FREE_NAME, self.settings.config, seed, reward="R1", method=evolve, supernet=FREE)
 
     def small(self, seed: int) -> None:
         """The winner at 80 times fewer MACs; on FashionMNIST the first search's is."""
-        if self.settings.small is not None and not self.table.has(SMALL_NAME, self.source, seed):
-            self.winner(SMALL_NAME, self.settings.small, seed)
+        if self.settings.small is not None:
+            self.winner(SMALL_NAME, self.settings.small, seed, reward="R3", method=evolve)
 
     def others(self, seed: int) -> None:
         """Networks that nobody searched."""
@@ -208,7 +206,7 @@ class Bench:
 
     def sampled(self, count: int) -> None:
         """Architectures by chance: stand-alone by each of ``TERMS``, and in the supernet."""
-        job, supernet = self.job(self.settings.config)
+        job, supernet = self.job(self.settings.config, {})
         sampler = PathSampler(job.paths, SamplingConfig(widths_from=0, widths_by=0), self.config.budget, DRAW)
         names = [sampler.path(number, count) for number in range(count)]
         with closing(self.scorer(job, supernet, "R3")) as scorer:
@@ -230,23 +228,34 @@ class Bench:
         objectives = {"frozen_classifier": {"margin": self.settings.margin}}
         return {"objectives": objectives, "optimizer.lr": self.settings.bct_rate}
 
-    def winner(self, name: str, config: Path, seed: int, *, supernet: Mapping[str, Any] = UNCHANGED) -> None:
-        """Search, once for all seeds, and train what was found.
+    def winner(
+        self,
+        name: str,
+        config: Path,
+        seed: int,
+        *,
+        reward: str,
+        method: Callable[..., Found],
+        supernet: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Search, once for all seeds, and train what was found; nothing where the row is there.
 
         Args:
             name: of the row.
             config: of the search.
             seed: of the last training.
+            reward: by which it searches.
+            method: how.
             supernet: changes of its training.
         """
-        job, weights = self.job(config, supernet)
-        kind = name.split()[0].rstrip(",") if name != "random" else "R3"
-        method = draw_all if name == "random" else evolve
+        if self.table.has(name, self.source, seed):
+            return
+        job, weights = self.job(config, supernet or {})
         evolution, search_seed = job.config.search.evolution, job.config.search.seed
         total = evolution.population * evolution.generations
-        with closing(self.scorer(job, weights, kind)) as scorer, scorer.running(f"{self.data} {name}", total):
+        with closing(self.scorer(job, weights, reward)) as scorer, scorer.running(f"{self.data} {name}", total):
             found = method(job.paths, job.config.budget, scorer.rewards, evolution, seed=search_seed)
-        best = job.final(found, changed(job.config.reward, {"kind": kind}))[0]
+        best = job.final(found, changed(job.config.reward, {"kind": reward}))[0]
         told = {"arch": best.arch, "reward": best.reward, "alone": best.alone, "measured": len(found.rewards)}
         recipe, of = job.config.winner_recipe(best.arch), SMALL
         if config != self.settings.small:
@@ -286,8 +295,8 @@ class Bench:
         told = json.dumps([settings, self.settings.epochs, self.settings.sampled_epochs], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
-    def job(self, config: Path, supernet: Mapping[str, Any] = UNCHANGED) -> tuple[Job, Path]:
-        """A search with its trained supernet."""
+    def job(self, config: Path, supernet: Mapping[str, Any]) -> tuple[Job, Path]:
+        """A search with its supernet, trained with these changes."""
         folder = self.table.runs / self.data / (f"{config.stem}-free" if supernet else config.stem)
         if folder not in self._jobs:
             loaded = load_config(NasConfig, config, self.overrides)

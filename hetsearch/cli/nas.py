@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 app = App(name="nas", help="Search for the query architecture that is most compatible with a space, under a budget.")
 
-SUPERNET, WINNER = "supernet", "winner"  # folders of a run
 METHODS = {"evolution": "evolution", "random": "random search", "nsga2": "NSGA-II"}
 Overrides = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 
@@ -73,13 +72,13 @@ def search(
         Folder of the run; default runs/nas-NAME, NAME being the configuration's.
     """
     job = _job(config, overrides, space, gallery_encoder, out)
-    found = job.search(supernet or job.out / SUPERNET)
+    found = job.search(supernet or job.supernet)
     if json:
         emit(found.report.read_text(encoding="utf-8").rstrip())
     else:
         _show(found)
     named = [] if gallery_encoder is None else ["--gallery-encoder", str(gallery_encoder)]
-    folders = ["--space", str(space), *named, "--out", str(job.out / WINNER)]
+    folders = ["--space", str(space), *named, "--out", str(job.winner)]
     say(f"train the winner with: {shlex.join(['hetsearch', 'train', 'query', str(found.recipe), *folders])}")
 
 
@@ -110,7 +109,7 @@ def run(
     out
         Folder of the run; default runs/nas-NAME, NAME being the configuration's.
     """
-    from hetsearch.cli.train import show_trained
+    from hetsearch.cli.train import export_and_show
     from hetsearch.training.query import train_query
 
     job = _job(config, overrides, space, gallery_encoder, out)
@@ -119,12 +118,12 @@ def run(
     _show(found)
     recipe = job.config.winner_recipe(found.winner)
     say(f"training the winner, {found.winner}, for {recipe.schedule.epochs} epochs")
-    trained = train_query(recipe, space, job.out / WINNER, gallery_encoder=gallery_encoder)
+    trained = train_query(recipe, space, job.winner, gallery_encoder=gallery_encoder)
     if not trained.first:
         return 0
     emit("")
-    show_trained(trained)
-    for line in job.kept(trained.bundle):
+    export_and_show(trained)
+    for line in job.compare_with_budget(trained.bundle):
         say(line)
     return 0 if job.config.test is None else _evaluate(job, trained.bundle)
 

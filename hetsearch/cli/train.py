@@ -50,7 +50,7 @@ def gallery(
         raise UsageError("--gallery-encoder is the older space's", hint="Give --compatible-with SPACE, or neither.")
     recipe = load_config(Recipe, config, overrides)
     run = out or Path("runs") / config.stem
-    show_trained(train_gallery(recipe, run, compatible_with=compatible_with, gallery_encoder=gallery_encoder))
+    export_and_show(train_gallery(recipe, run, compatible_with=compatible_with, gallery_encoder=gallery_encoder))
 
 
 @app.command
@@ -97,10 +97,10 @@ def query(
         recipe = with_architecture(recipe, arch)
     run = out or Path("runs") / config.stem
     trained = train_query(recipe, space, run, gallery_encoder=gallery_encoder, gallery_vectors=gallery_vectors)
-    show_trained(trained)
+    export_and_show(trained)
 
 
-def show_trained(trained: Trained) -> None:
+def export_and_show(trained: Trained) -> None:
     """Export what was trained, and show what it is worth on the validation split."""
     from hetsearch.export import export_bundle
 

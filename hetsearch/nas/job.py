@@ -43,7 +43,7 @@ from hetsearch.training.joining import Joining
 
 SCHEMA = 1
 REPORT, FRONT, WINNER, PICTURE = "nas.json", "front.json", "winner.yaml", "front.svg"
-SUPERNET, FINAL = "supernet", "final"
+SUPERNET, FINAL, TRAINED = "supernet", "final", "winner"  # folders
 TOP = 10
 REWARDS = {
     "R1": "M(q, q)",
@@ -108,17 +108,26 @@ class Job:
             sys.stderr.write(f"{self.error.sentence()}\n")
             config.budget.check(self.paths.costs)
 
+    @property
+    def supernet(self) -> Path:
+        """Folder of the run's own supernet."""
+        return self.out / SUPERNET
+
+    @property
+    def winner(self) -> Path:
+        """Folder for the training of the winner."""
+        return self.out / TRAINED
+
     def train(self) -> Path:
         """Train the supernet, or go on with it; its folder."""
-        folder = self.out / SUPERNET
-        train_supernet(self.config, self.joining, self.paths, self.judge, folder)
-        return folder
+        train_supernet(self.config, self.joining, self.paths, self.judge, self.supernet)
+        return self.supernet
 
     def search(self, supernet: Path) -> Searched:
         """Search, and write what was found.
 
         Args:
-            supernet: its folder.
+            supernet: its folder, the run's own or another.
 
         Raises:
             UsageError: no supernet lies there, or ``accelerate launch`` began several of these.
@@ -159,7 +168,7 @@ class Job:
                 "seconds": {
                     "supernet": card.seconds,
                     "measuring": round(scorer.seconds, 1),
-                    "final": sum(one.seconds for one in finalists),
+                    "final": round(sum(one.seconds for one in finalists), 1),
                 },
             }
             for name in (FRONT, PICTURE):
@@ -178,7 +187,7 @@ class Job:
         """The best few of a search after short trainings of their own, the winner first."""
         return hold_final(self.config, reward, self.joining, self.paths, found, self.out / FINAL)
 
-    def kept(self, bundle: Path) -> list[str]:
+    def compare_with_budget(self, bundle: Path) -> list[str]:
         """What the exported winner costs where a budget rests on sums: a sentence for its file, one for its latency.
 
         Args:

@@ -24,6 +24,7 @@ from hetsearch.objectives import (
     needs_of,
 )
 from hetsearch.space import EmbeddingSpace
+from hetsearch.training.checkpoint import identity_of, require_same_training
 from hetsearch.training.finish import Trained, finish
 from hetsearch.training.images import LoadedImages, as_training_set, load_splits, retrieval_metrics
 from hetsearch.training.initial import start_from
@@ -67,6 +68,8 @@ def train_gallery(
     network = build_network(
         recipe.encoder.architecture, recipe.encoder.arguments, dim=recipe.encoder.dim, spec=recipe.input
     )
+    older = None if old is None else old.space.id
+    require_same_training(out, identity_of(recipe, older))
     targets = None if old is None else old.targets(recipe, train)
     context = (
         Context(len(train.classes), recipe.encoder.dim, seed=recipe.seed)
@@ -85,7 +88,7 @@ def train_gallery(
         out=out,
         evaluate=_evaluate(validation, old),
         accelerator=accelerator,
-        space=None if old is None else old.space.id,
+        space=older,
     )
     space = mint_space(network, classification, train.classes)
     if old is not None:

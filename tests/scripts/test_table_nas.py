@@ -59,7 +59,7 @@ def test_the_words_of_a_few_rows(words: ModuleType, tmp_path: Path) -> None:
         scores = Scores(values, np.arange(100), 0, np.zeros(1))
         table.add(name, SOURCE, 0, scores, cost=cost, homogeneous=own, **more)
 
-    add("M(g,g)", 0.4, 290_000_000, paragon={"map": 0.8})
+    add("M(g,g)", 0.4, 290_000_000, paragon={"map": 0.8}, paragon_source="recorded, float32")
     add("R3", 0.3, 2_900_000, arch="c3-skip", reward=0.2)
     add("R2", 0.3, 2_900_000, arch="c3-skip", reward=0.5)
     add("compact hybrid", 0.2, 3_000_000)
@@ -84,7 +84,7 @@ def test_the_words_of_a_few_rows(words: ModuleType, tmp_path: Path) -> None:
     own, cross = table.of("R3", SOURCE)[0]["homogeneous"]["map"], table.of("R3", SOURCE)[0]["metrics"]["map"]
     assert f"| {cross:.4f} | {own:.4f} | `c3-skip` |" in text
     share = (0.8 - cross) / 0.8  # of the float32 weights' M(g,g), whatever the row's are
-    assert f"M(q,g) mAP is below M(g,g) 0.8000 by a share of {share:.4f};" in text
+    assert f"M(q,g) mAP is below M(g,g) 0.8000 (recorded, float32) by a share of {share:.4f};" in text
     assert "was not confirmed" in text
 
 
@@ -100,7 +100,7 @@ def test_the_verdicts_of_three_seeds(words: ModuleType, tmp_path: Path, lift: fl
         scores = Scores(values, np.arange(200), 0, np.zeros(1))
         table.add(name, SOURCE, seed, scores, cost={"macs": 1_000_000, "params": 5}, **more)
 
-    add("M(g,g)", 0, 0.8, paragon={"map": 0.8})
+    add("M(g,g)", 0, 0.8, paragon={"map": 0.8}, paragon_source="measured, float32")
     for seed in range(3):
         add("R3", seed, 0.5 + lift, arch="c3-skip")
         add("random", seed, 0.5, arch="c3-c3")
@@ -165,6 +165,18 @@ def script(
     words = ["--parts", "search", "free", "sampled", "--seeds", "0", "--sampled", "1", "--runs", str(tmp_path / "runs")]
     monkeypatch.setattr(sys, "argv", ["table_nas.py", *words, "--results", str(tmp_path)])
     return table_nas
+
+
+def test_backward_compatible_training_is_as_the_table_of_objectives_has_chosen(words: ModuleType) -> None:
+    import table_nas
+
+    rows = json.loads(Path("results/compatibility.json").read_text())
+    for data, margin, rate in (("fashion-mnist", 0.3, 0.016), ("emoji", 0.15, 0.008)):
+        found = [row for row in rows if (row["name"], row["data"]) == ("frozen classifier", f"{data}:test")]
+        assert len(found) == 3
+        assert all(row["settings"] == {"objectives": {"frozen_classifier": {"margin": margin}}} for row in found)
+        assert all(row["lr"] == rate for row in found)
+        assert (table_nas.DATA[data].margin, table_nas.DATA[data].bct_rate) == (margin, rate)
 
 
 def test_the_whole_table_in_small(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

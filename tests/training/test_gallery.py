@@ -13,6 +13,7 @@ from hetsearch.models.weights import arrays_of, load_network
 from hetsearch.space import EmbeddingSpace, fingerprint_of
 from hetsearch.training.gallery import train_gallery
 from hetsearch.training.recipe import Recipe
+from hetsearch.training.reference import Reference
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -136,6 +137,17 @@ def test_an_upgrade_that_cannot_be_compatible_is_refused(
         train_gallery(recipe_for(objectives=UPGRADE), tmp_path / "c")
     with pytest.raises(UsageError, match="holds the older space itself"):
         train_gallery(recipe_for(objectives=UPGRADE), space, compatible_with=space)
+
+
+def test_another_upgrade_in_the_same_folder_is_refused_before_anything_is_embedded(
+    tmp_path: Path, recipe_for: MakeRecipe, space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_gallery(recipe_for(objectives=UPGRADE, schedule={"epochs": 1}), tmp_path, compatible_with=space)
+    embedded: list[object] = []
+    monkeypatch.setattr(Reference, "targets", lambda *_: embedded.append(1))
+    with pytest.raises(ConfigError, match=r"another recipe: observed seed 1, expected seed not given"):
+        train_gallery(recipe_for(objectives=UPGRADE, schedule={"epochs": 1}, seed=1), tmp_path, compatible_with=space)
+    assert not embedded
 
 
 def test_an_older_space_without_its_encoder_is_recorded_without_numbers(
