@@ -29,7 +29,7 @@ def draw_networks(table: Table, sets: Sequence[str], path: Path) -> None:
         return
     # Text as text and a fixed salt: a small file that is the same each time.
     plt.rcParams.update({"font.size": 10, "svg.hashsalt": "hetsearch", "svg.fonttype": "none"})
-    figure, panels = plt.subplots(1, len(shown), figsize=(5 * len(shown), 4.4), layout="constrained", squeeze=False)
+    figure, panels = plt.subplots(1, len(shown), figsize=(5.4 * len(shown), 5), layout="constrained", squeeze=False)
     for panel, data in zip(panels[0], shown, strict=True):
         _draw(panel, table, data)
     figure.savefig(path, metadata={"Date": None}, facecolor="white")
@@ -42,7 +42,7 @@ def _draw(panel: Any, table: Table, data: str) -> None:
     panel.axhline(paragon["paragon"]["map"], color="#4c566a", linestyle="--", linewidth=1, label="M(g,g)")
     chance = [row for row in table.rows if row["data"] == source and row["name"].startswith("with ")]
     if chance:
-        points = [(row["cost"]["macs"], row["metrics"]["map"]) for row in chance]
+        points = [(row["cost"]["macs"] / 1e6, row["metrics"]["map"]) for row in chance]
         panel.scatter(*zip(*points, strict=True), s=16, color=GREY, label=f"drawn by chance{_epochs(chance)}")
     for name, (colour, marker) in POINTS.items():
         rows = table.of(name, source)
@@ -50,14 +50,13 @@ def _draw(panel: Any, table: Table, data: str) -> None:
             values = [row["metrics"]["map"] for row in rows]
             mean = sum(values) / len(values)
             bars = [[mean - min(values)], [max(values) - mean]]
-            place, label = rows[0]["cost"]["macs"], f"{name}{_epochs(rows)}"
+            place, label = rows[0]["cost"]["macs"] / 1e6, f"{name}{_epochs(rows)}"
             panel.errorbar(place, mean, yerr=bars, fmt=marker, color=colour, markersize=7, capsize=3, label=label)
-    panel.set_xscale("log")
-    panel.set_xlabel("multiply-accumulates of a query")
+    panel.set_xlabel("million multiply-accumulates of a query")
     panel.set_title(f"M(q,g) by mAP, test images of {data}", fontsize=10)
     panel.grid(visible=True, alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(frameon=False, fontsize=8)
+    panel.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))  # clear of points
 
 
 def _epochs(rows: Sequence[Row]) -> str:
