@@ -36,6 +36,7 @@ from hetsearch.training.recipe import Recipe
 from hetsearch.training.sampling import batches_of_epoch
 
 STEPS, PATHS = 12, 5  # that are timed, of each kind
+TRIALS = 3  # of a learning rate, at the least
 
 
 class _Enough(Exception):
@@ -74,23 +75,23 @@ def _minutes(path: Path, benchmark: Benchmark) -> list[list[str]]:
     by_command = 2 * total + (pareto.population * pareto.generations if pareto else 0)
     winner = statistics.median(_alone(job.joining, config.winner_recipe(name)) for name in names[:3])  # of an epoch
     epochs = benchmark.epochs if first else config.recipe.schedule.epochs
+    tried = TRIALS * benchmark.rate_epochs
     races = config.search.final.count * config.final_recipe(names[0]).schedule.epochs if config.search.final else 0
     found = [
         ("supernet", trained, trained),
         ("final", (len(REWARD_KINDS) + 1 if first else 1) * races * winner, races * winner),
         ("search", searched * path_seconds, by_command * path_seconds),
-        ("searched", (len(REWARD_KINDS) + 1 if first else 1) * len(SEEDS) * epochs * winner,
+        ("searched", (len(REWARD_KINDS) + 1 if first else 1) * (len(SEEDS) * epochs + tried) * winner,
          config.recipe.schedule.epochs * winner),
     ]
     if first:
-        alone = len(SEEDS) * epochs + races  # of one search
+        alone = len(SEEDS) * epochs + tried + races  # of one search
         found.append(("free", trained + total * path_seconds + alone * winner, 0.0))
         found.append(("sampled", len(TERMS) * SAMPLED * benchmark.sampled_epochs * winner, 0.0))
         for name, encoder in OTHERS.items():
             recipe = changed(config.recipe, {"encoder": {**encoder, "dim": config.recipe.encoder.dim}})
             recipe = recipe if name == HYBRID else fitted(recipe, config.budget)
-            trials = 0 if name == HYBRID else len(benchmark.rates) * benchmark.rate_epochs
-            found.append((name, (len(SEEDS) * epochs + trials) * _alone(job.joining, recipe), 0.0))
+            found.append((name, (len(SEEDS) * epochs + tried) * _alone(job.joining, recipe), 0.0))
     shown = "" if first else f", {path.stem}"
     return [[what + shown, f"{a / 60:.1f}", f"{b / 60 if first else 0:.1f}"] for what, a, b in found]
 

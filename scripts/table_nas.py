@@ -11,10 +11,13 @@ search   one supernet; searches by R1, R2 and R3 and a random one (by R3) at equ
          of short trainings; each race's winner trained from scratch with every seed, M(q, g) on the test images
 free     as R1, but with a supernet that was trained without compatibility: a search as usual
 others   the compact hybrid, MobileNetV3-Small and ShuffleNetV2 with the same recipe; the last two at the largest input
-         size that keeps the budget, with the best of three learning rates on the validation split
+         size that keeps the budget
 small    a winner at 80 times fewer MACs than the gallery encoder; FashionMNIST's first budget is below that
 sampled  architectures drawn evenly over the MACs below the budget, each trained from scratch by the recipe, by the
          frozen classifier alone (BCT) and without compatibility, never aligned; their rewards in the supernet
+
+All but the last train every network at a learning rate of its own: from the recipe's on, doubled or halved as long as a
+short training is better for it on the validation split.
 
 About five hours of one core for each data set (``OMP_NUM_THREADS=1 python scripts/estimate_nas.py``). For that,
 trainings are short and architectures by chance are few: see ``DATA`` and ``--sampled``. What ``hetsearch nas run
@@ -52,6 +55,7 @@ from hetsearch.models.network import build_network
 from hetsearch.nas.config import NasConfig
 from hetsearch.nas.costs import MACS, Budget
 from hetsearch.nas.job import Job
+from hetsearch.nas.rate import climb
 from hetsearch.nas.rewards import Scorer, reward_of
 from hetsearch.nas.sampling import PathSampler, SamplingConfig
 from hetsearch.nas.search import Found, draw_all, evolve
@@ -83,8 +87,7 @@ class Benchmark:
     sampled_epochs: int  # of the architectures by chance
     margin: float  # of the frozen classifier, and the rate, as results/compatibility.json has chosen them
     bct_rate: float
-    rates: tuple[float, ...]  # learning rates that are tried for networks which the recipe was not made for
-    rate_epochs: int  # of these trials
+    rate_epochs: int  # of the trials of a learning rate
 
 
 DATA = {
@@ -96,7 +99,6 @@ DATA = {
         sampled_epochs=3,
         margin=0.3,
         bct_rate=0.016,
-        rates=(0.004, 0.012, 0.032),
         rate_epochs=2,
     ),
     "emoji": Benchmark(
@@ -107,7 +109,6 @@ DATA = {
         sampled_epochs=15,
         margin=0.15,
         bct_rate=0.008,
-        rates=(0.002, 0.004, 0.008),
         rate_epochs=10,
     ),
 }
@@ -159,8 +160,11 @@ class Bench:
         for name, config in {SEARCH: self.settings.config, SMALL: self.settings.small}.items():
             if config is not None:
                 table.require_same(self.source, name, self._identity(config), what="configuration")
+        self.trials = f"{self.settings.rate_epochs} epochs"
+        table.require_same(self.source, "trials", self.trials, what="trials of a learning rate")
         self.split = Split(self.source, self.gallery)
         self._jobs: dict[Path, tuple[Job, Path]] = {}
+        self._rates: dict[str, dict[float, float]] = {}  # of a network: what was tried, the best first
 
     def paragon(self) -> None:
         """M(g, g), as measured with the gallery encoder's weights and as its card recorded it in float32."""
@@ -191,18 +195,8 @@ class Bench:
             if not self.table.has(name, self.source, seed):
                 recipe = changed(self.config.recipe, {"encoder": {**encoder, "dim": self.config.recipe.encoder.dim}})
                 if name != HYBRID:
-                    recipe = self.at_best_rate(name, fitted(recipe, self.config.budget))
-                self.row(name, slug(name), _shorter(recipe, self.settings.epochs), seed)
-
-    def at_best_rate(self, name: str, recipe: Recipe) -> Recipe:
-        """The recipe with the best of a few learning rates, by M(q, g) mAP on the validation split."""
-        worth = {}
-        for rate in self.settings.rates:
-            sys.stderr.write(f"{self.data}, learning rate {rate:g}: {name}\n")
-            tried = _shorter(changed(recipe, {"optimizer.lr": rate}), self.settings.rate_epochs)
-            out = self.table.runs / self.data / f"{slug(name)}-rate-{rate:g}"
-            worth[rate] = train_query(tried, self.settings.space, out).best["map"]
-        return changed(recipe, {"optimizer.lr": max(worth, key=lambda rate: worth[rate])})
+                    recipe = fitted(recipe, self.config.budget)
+                self.row_at_best_rate(name, slug(name), _shorter(recipe, self.settings.epochs), seed)
 
     def sampled(self, count: int) -> None:
         """Architectures by chance: stand-alone by each of ``TERMS``, and in the supernet."""
@@ -261,21 +255,37 @@ class Bench:
         if config != self.settings.small:
             recipe, of = _shorter(recipe, self.settings.epochs), SEARCH
         # Two searches that found the same share its training.
-        self.row(name, slug(f"{config.stem} {best.arch}"), recipe, seed, of=of, **told)
+        self.row_at_best_rate(name, slug(f"{config.stem} {best.arch}"), recipe, seed, of=of, **told)
+
+    def row_at_best_rate(self, name: str, folder: str, recipe: Recipe, seed: int, **told: Any) -> None:
+        """A row at the network's own learning rate, by M(q, g) mAP on the validation split after short trainings."""
+
+        def measure(rate: float) -> float:
+            sys.stderr.write(f"{self.data}, learning rate {rate:g}: {name}\n")
+            tried = _shorter(changed(recipe, {"optimizer.lr": rate}), self.settings.rate_epochs)
+            out = self.table.runs / self.data / f"{folder}-rate-{rate:g}"
+            return train_query(tried, self.settings.space, out).best["map"]
+
+        if folder not in self._rates:
+            self._rates[folder] = climb(recipe.optimizer.lr, measure)
+        rates = self._rates[folder]
+        best = changed(recipe, {"optimizer.lr": next(iter(rates))})
+        tried = {f"{rate:g}": worth for rate, worth in rates.items()}
+        self.row(name, folder, best, seed, trials=self.trials, rates=tried, **told)
 
     def row(self, name: str, folder: str, recipe: Recipe, seed: int, *, of: str = SEARCH, **told: Any) -> None:
         """Train one network in a folder of the runs, measure M(q, g) and M(q, q).
 
         Args:
             name: of the row.
-            folder: of the training, without the seed.
+            folder: of the training, without rate and seed.
             recipe: of the training, but for the seed.
             seed: of the training.
             of: the search whose configuration the row depends on.
             told: further columns.
         """
         sys.stderr.write(f"{self.data}, seed {seed}: {name}\n")
-        out = self.table.runs / self.data / f"{folder}-{seed}"
+        out = self.table.runs / self.data / f"{folder}-{recipe.optimizer.lr:g}-{seed}"
         trained = train_query(changed(recipe, {"seed": seed}), self.settings.space, out)
         export_bundle(trained.bundle)
         vectors = self.split.embed(trained.bundle)
@@ -291,7 +301,7 @@ class Bench:
     def _identity(self, config: Path) -> str:
         """Of all settings that a row depends on."""
         loaded = load_config(NasConfig, config, self.overrides)
-        settings = loaded.model_dump(mode="json", exclude={"search": {"processes"}})
+        settings = loaded.model_dump(mode="json", exclude={"search": {"processes", "rate"}})
         told = json.dumps([settings, self.settings.epochs, self.settings.sampled_epochs], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 

@@ -157,8 +157,7 @@ def script(
     test = shutil.copytree(fashion_folder, tmp_path / "test")
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**document, "test": str(test)}))
     tiny = table_nas.Benchmark(
-        tmp_path / "tiny.yaml", space, None, epochs=1, sampled_epochs=1, margin=0.1, bct_rate=0.02, rates=(0.01, 0.1),
-        rate_epochs=1,
+        tmp_path / "tiny.yaml", space, None, epochs=1, sampled_epochs=1, margin=0.1, bct_rate=0.02, rate_epochs=1,
     )  # fmt: skip
     monkeypatch.setattr(table_nas, "DATA", {"tiny": tiny})
     monkeypatch.setattr(table_nas, "REWARD_KINDS", ("R1", "R2"))
@@ -207,6 +206,8 @@ def test_the_whole_table_in_small(script: ModuleType, tmp_path: Path, monkeypatc
     assert rows[4]["reward"] not in {row["reward"] for row in rows[1:4]}
     assert rows[0]["paragon"]["map"] == rows[0]["metrics"]["map"]  # the gallery encoder is a float32 one here
     assert all(row["input"] == 12 for row in rows[1:])
+    assert all(max(row["rates"].values()) == row["rates"][f"{row['lr']:g}"] for row in rows[1:5])
+    assert not any("rates" in row for row in rows[5:])
     recipes = {
         terms: yaml.safe_load(next((tmp_path / "runs" / "tiny").glob(f"{terms}-*/recipe.yaml")).read_text())
         for terms in ("with", "bct", "without")
@@ -232,21 +233,33 @@ def test_the_whole_table_in_small(script: ModuleType, tmp_path: Path, monkeypatc
         script.main()
 
 
-def test_a_network_that_the_recipe_was_not_made_for_has_its_own_rate(
+def test_every_network_is_trained_at_the_best_of_the_rates_that_were_tried_for_it(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[tuple[float, int, str]] = []
+    best = {"ShuffleNetV2 x0.5": 0.02, script.HYBRID: 0.005}
 
     def train(recipe: Any, space: Path, out: Path) -> Any:  # noqa: F811
         tried.append((recipe.optimizer.lr, recipe.schedule.epochs, out.name))
-        return SimpleNamespace(best={"map": 1.0 - recipe.optimizer.lr})
+        return SimpleNamespace(best={"map": 1.0 - abs(recipe.optimizer.lr - best[name])})
 
+    rows: list[tuple[float, int, int, dict[str, float]]] = []
     monkeypatch.setattr(script, "train_query", train)
     bench = script.Bench("tiny", script.Table(tmp_path / "nas.json", tmp_path / "runs", "a test"), [])
+    told = lambda name, folder, recipe, seed, **more: rows.append(  # noqa: E731
+        (recipe.optimizer.lr, recipe.schedule.epochs, seed, more["rates"])
+    )
+    monkeypatch.setattr(bench, "row", told)
     recipe = changed(bench.config.recipe, {"schedule.epochs": 7})
-    found = bench.at_best_rate("ShuffleNetV2 x0.5", recipe)
-    assert tried == [(0.01, 1, "shufflenetv2-x0.5-rate-0.01"), (0.1, 1, "shufflenetv2-x0.5-rate-0.1")]
-    assert (found.optimizer.lr, found.schedule.epochs) == (0.01, 7)
+    for name in best:
+        for seed in (0, 1):
+            bench.row_at_best_rate(name, f"folder of {best[name]}", recipe, seed)
+    assert tried == [  # for all seeds at once
+        *((rate, 1, f"folder of 0.02-rate-{rate:g}") for rate in (0.01, 0.02, 0.04)),
+        *((rate, 1, f"folder of 0.005-rate-{rate:g}") for rate in (0.01, 0.02, 0.005, 0.0025)),
+    ]
+    assert [row[:3] for row in rows] == [(0.02, 7, 0), (0.02, 7, 1), (0.005, 7, 0), (0.005, 7, 1)]
+    assert rows[0][3] == pytest.approx({"0.02": 1.0, "0.01": 0.99, "0.04": 0.98})
 
 
 def test_a_larger_input_is_shifted_by_the_same_share(script: ModuleType) -> None:
