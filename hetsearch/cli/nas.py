@@ -110,14 +110,17 @@ def run(
         Folder of the run; default runs/nas-NAME, NAME being the configuration's.
     """
     from hetsearch.cli.train import export_and_show
+    from hetsearch.config import load_config
     from hetsearch.training.query import train_query
+    from hetsearch.training.recipe import Recipe
 
     job = _job(config, overrides, space, gallery_encoder, out)
     job.check()
     found = job.search(supernet or job.train())
     _show(found)
-    recipe = job.config.winner_recipe(found.winner)
-    say(f"training the winner, {found.winner}, for {recipe.schedule.epochs} epochs")
+    recipe = load_config(Recipe, found.recipe)
+    epochs, rate = recipe.schedule.epochs, recipe.optimizer.lr
+    say(f"training the winner, {found.winner}, for {epochs} epochs at a learning rate of {rate:g}")
     trained = train_query(recipe, space, job.winner, gallery_encoder=gallery_encoder)
     if not trained.first:
         return 0

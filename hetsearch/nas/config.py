@@ -98,12 +98,19 @@ class FinalConfig(Config):
     changes: Changes = Field(default_factory=lambda: {"schedule.epochs": 2})  # of the winner's recipe
 
 
+class RateConfig(Config):
+    """A learning rate for the winner, from the recipe's on by factors of two, as long as a short training is better."""
+
+    changes: Changes = Field(default_factory=lambda: {"schedule.epochs": 2})  # of the winner's recipe
+
+
 class SearchConfig(Config):
     """The search."""
 
     evolution: EvolutionConfig = EvolutionConfig()
     pareto: ParetoConfig | None = None
     final: FinalConfig | None = None
+    rate: RateConfig | None = None  # None is the recipe's
     processes: Annotated[int, Field(ge=1)] | None = None  # one thread each; None is one a core
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -159,9 +166,20 @@ class NasConfig(Config):
         assert self.search.final is not None  # the caller looked
         return changed(self.winner_recipe(architecture), {**self.search.final.changes, "align": None})
 
-    def winner_recipe(self, architecture: str) -> Recipe:
-        """The recipe that trains one architecture from scratch."""
-        return with_architecture(self.recipe, architecture, self.search_space)
+    def rate_recipe(self, architecture: str, rate: float) -> Recipe:
+        """The recipe of a short training of the winner at another learning rate.
+
+        Raises:
+            ConfigError: a change names an unknown key.
+        """
+        assert self.search.rate is not None  # the caller looked
+        changes = {**self.search.rate.changes, "optimizer.lr": rate, "align": None}
+        return changed(self.winner_recipe(architecture), changes)
+
+    def winner_recipe(self, architecture: str, rate: float | None = None) -> Recipe:
+        """The recipe that trains one architecture from scratch, at its own learning rate where one is given."""
+        recipe = with_architecture(self.recipe, architecture, self.search_space)
+        return recipe if rate is None else changed(recipe, {"optimizer.lr": rate})
 
 
 def _place(source: str) -> str:

@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
-from hetsearch.models.network import build_network
 from hetsearch.nas.config import NasConfig, RewardConfig
 from hetsearch.nas.costs import Path as Architecture
 from hetsearch.nas.paths import Paths
-from hetsearch.nas.rewards import HOMOGENEOUS, Metrics, reward_of
+from hetsearch.nas.rewards import Metrics, reward_of
 from hetsearch.nas.search import Found
+from hetsearch.nas.train import train_alone
 from hetsearch.training.joining import Joining
-from hetsearch.training.loop import make_accelerator
-from hetsearch.training.query import heterogeneous
 
 
 @dataclass(frozen=True)
@@ -78,25 +75,8 @@ def hold_final(
     finalists = []
     for number, path in enumerate(rivals):
         name = paths.spell(path)
-        metrics, seconds = _train(config, joining, name, out / name)
+        metrics, seconds = train_alone(config.final_recipe(name), joining, out / name)
         alone = reward_of(metrics, reward)
         tqdm.write(f"final, {number + 1} of {len(rivals)}: {name}, {reward.kind} {alone:.4f}", file=sys.stderr)
         finalists.append(Finalist(name, found.rewards[path], alone, metrics, round(seconds, 1)))
     return sorted(finalists, key=lambda one: (-(one.alone or 0.0), -one.reward, one.arch))
-
-
-def _train(config: NasConfig, joining: Joining, architecture: str, out: Path) -> tuple[Metrics, float]:
-    """What it is worth after a short training, and the seconds of that training."""
-    recipe = config.final_recipe(architecture)
-    encoder = recipe.encoder
-    accelerator = make_accelerator(recipe)
-    torch.manual_seed(recipe.seed)
-    network = build_network(encoder.architecture, encoder.arguments, dim=encoder.dim, spec=recipe.input)
-    evaluate = heterogeneous(joining.validation, joining.reference)
-    own = replace(joining, recipe=recipe)
-    fitted = own.fit(network, out, evaluate=evaluate, accelerator=accelerator)
-    best = fitted.best
-    # Without the gallery's vectors there is M(q, q) alone, and its names have no prefix.
-    known = any(name.startswith(HOMOGENEOUS) for name in best)
-    metrics = best if known else {f"{HOMOGENEOUS}{name}": best[name] for name in ("map", "p@1")}
-    return metrics, fitted.seconds

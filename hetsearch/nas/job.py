@@ -1,8 +1,9 @@
 """The search as one job: what it reads, what it writes, ``nas.json``.
 
 A run's folder holds ``supernet/``, ``scores-….jsonl`` (every architecture that was measured), ``latencies.json`` where
-the budget names a latency, ``final/`` with the short trainings of the best few, ``nas.json`` (what was searched and
-found), ``front.json`` and a picture of it where NSGA-II ran, and ``winner.yaml``, the recipe that trains the winner.
+the budget names a latency, ``final/`` with the short trainings of the best few, ``rate/`` with those of the winner at
+other learning rates, ``nas.json`` (what was searched and found), ``front.json`` and a picture of it where NSGA-II ran,
+and ``winner.yaml``, the recipe that trains the winner.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from hetsearch.nas.latency import LatencyError, LatencyTable, measure_latencies
 from hetsearch.nas.pareto import front_of, pareto_search, require_pymoo
 from hetsearch.nas.paths import Paths
 from hetsearch.nas.picture import draw_front
+from hetsearch.nas.rate import find_rate
 from hetsearch.nas.rewards import Judge, Scorer
 from hetsearch.nas.search import Found, draw_all, evolve
 from hetsearch.nas.train import open_search, train_supernet
@@ -43,7 +45,7 @@ from hetsearch.training.joining import Joining
 
 SCHEMA = 1
 REPORT, FRONT, WINNER, PICTURE = "nas.json", "front.json", "winner.yaml", "front.svg"
-SUPERNET, FINAL, TRAINED = "supernet", "final", "winner"  # folders
+SUPERNET, FINAL, RATE, TRAINED = "supernet", "final", "rate", "winner"  # folders
 TOP = 10
 REWARDS = {
     "R1": "M(q, q)",
@@ -144,6 +146,7 @@ class Job:
             every = Found({path: reward for one in found.values() for path, reward in one.rewards.items()})
             finalists = self.final(every, self.config.reward)
             winner = finalists[0].arch
+            trials = find_rate(self.config, self.joining, winner, self.out / RATE)
             top = self._rows(scorer, every, finalists)
             methods = {name: self._summary(one) for name, one in found.items()}
             document = {
@@ -156,6 +159,7 @@ class Job:
                 "validation": self.joining.validation.images.name,
                 "seed": search.seed,
                 "final": None if search.final is None else [asdict(one) for one in finalists],
+                "rates": None if search.rate is None else [asdict(one) for one in trials],
                 "methods": methods,
                 "top": top,
                 "architectures": self.paths.count,
@@ -169,13 +173,14 @@ class Job:
                     "supernet": card.seconds,
                     "measuring": round(scorer.seconds, 1),
                     "final": round(sum(one.seconds for one in finalists), 1),
+                    "rates": round(sum(one.seconds for one in trials), 1),
                 },
             }
             for name in (FRONT, PICTURE):
                 (self.out / name).unlink(missing_ok=True)
             if "nsga2" in found:
                 self._write_front(scorer, found["nsga2"])
-        recipe = self.config.winner_recipe(winner)
+        recipe = self.config.winner_recipe(winner, trials[0].rate if trials else None)
         write_text(self.out / WINNER, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
         names = [name for name in (WINNER, FRONT) if (self.out / name).is_file()]
         document["files"] = {name: sha256_of(self.out / name) for name in names}

@@ -1,7 +1,8 @@
-"""Train the supernet of a search into an existing space, one path a step."""
+"""The trainings of a search: the supernet, one path a step, and short ones of single architectures."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,17 @@ import torch
 from accelerate.utils import DistributedDataParallelKwargs
 
 from hetsearch.files import make_folder
-from hetsearch.models.network import EncoderNetwork
+from hetsearch.models.network import EncoderNetwork, build_network
 from hetsearch.nas.config import NasConfig
 from hetsearch.nas.folder import SupernetCard, save_supernet
 from hetsearch.nas.paths import Paths
-from hetsearch.nas.rewards import HOMOGENEOUS, Judge
+from hetsearch.nas.rewards import HOMOGENEOUS, Judge, Metrics
 from hetsearch.nas.sampling import PathSampler
 from hetsearch.nas.supernet import build_supernet, supernet_of
 from hetsearch.training.joining import Joining
 from hetsearch.training.loop import Evaluate, make_accelerator
+from hetsearch.training.query import heterogeneous
+from hetsearch.training.recipe import Recipe
 
 PROBES = 0x9B0  # salt of the draw of probed architectures
 
@@ -39,6 +42,8 @@ def open_search(config: NasConfig, space_folder: Path, gallery_encoder: Path | N
     joining.check(winner)
     if config.search.final is not None:
         joining.check(config.final_recipe(paths.spell(found)))
+    if config.search.rate is not None:
+        joining.check(config.rate_recipe(paths.spell(found), winner.optimizer.lr))
     return joining, paths
 
 
@@ -99,3 +104,29 @@ def _evaluate(config: NasConfig, paths: Paths, judge: Judge) -> Evaluate:
         return mean if "map" in mean else {name.removeprefix(HOMOGENEOUS): value for name, value in mean.items()}
 
     return evaluate
+
+
+def train_alone(recipe: Recipe, joining: Joining, out: Path) -> tuple[Metrics, float]:
+    """Train one architecture from scratch for a short while; resumes what is unfinished in ``out``.
+
+    Args:
+        recipe: of this training.
+        joining: from :func:`open_search`.
+        out: folder of the training.
+
+    Returns:
+        What the network is worth on the validation split, named as by a :class:`hetsearch.nas.rewards.Judge`, and the
+        seconds of the training, over all starts.
+    """
+    encoder = recipe.encoder
+    accelerator = make_accelerator(recipe)
+    torch.manual_seed(recipe.seed)
+    network = build_network(encoder.architecture, encoder.arguments, dim=encoder.dim, spec=recipe.input)
+    evaluate = heterogeneous(joining.validation, joining.reference)
+    own = replace(joining, recipe=recipe)
+    fitted = own.fit(network, out, evaluate=evaluate, accelerator=accelerator)
+    best = fitted.best
+    # Without the gallery's vectors there is M(q, q) alone, and its names have no prefix.
+    known = any(name.startswith(HOMOGENEOUS) for name in best)
+    metrics = best if known else {f"{HOMOGENEOUS}{name}": best[name] for name in ("map", "p@1")}
+    return metrics, fitted.seconds

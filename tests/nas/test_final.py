@@ -59,7 +59,11 @@ def test_the_order_of_the_supernet_can_be_turned_round(
     joining, paths = open_search(config, space)
     found = Found({paths.read(name): 0.9 - 0.1 * rank for rank, name in enumerate(NAMES)})
     worth = {NAMES[0]: 0.3, NAMES[2]: 0.6}
-    monkeypatch.setattr(final, "_train", lambda *a: ({"map": worth[a[2]], "homogeneous_map": 0.5}, 1.0))
+    monkeypatch.setattr(
+        final,
+        "train_alone",
+        lambda recipe, *_: ({"map": worth[recipe.encoder.arguments["arch"]], "homogeneous_map": 0.5}, 1.0),
+    )
     held = hold_final(config, config.reward, joining, paths, found, tmp_path)
     assert [(one.arch, one.alone) for one in held] == [(NAMES[2], 0.3), (NAMES[0], 0.15)]
 
@@ -84,9 +88,10 @@ def test_who_has_no_rival_wins_without_a_race(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("of", ["final", "rate"])
 def test_a_wrong_change_is_told_before_the_supernet_is_trained(
-    config_of: MakeConfig, document: dict[str, Any], space: Path
+    of: str, config_of: MakeConfig, document: dict[str, Any], space: Path
 ) -> None:
-    config = config_of(search={**document["search"], "final": {"changes": {"schedule.epoch": 1}}})
+    config = config_of(search={**document["search"], of: {"changes": {"schedule.epoch": 1}}})
     with pytest.raises(ConfigError, match=r"unknown key 'schedule\.epoch'"):
         open_search(config, space)

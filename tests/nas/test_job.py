@@ -59,6 +59,7 @@ def test_the_whole_way(
     document["test"] = str(shutil.copytree(fashion_folder, tmp_path / "test"))
     document["search"]["pareto"] = {"population": 4, "generations": 2}
     document["search"]["final"] = {"count": 2, "differ": 1, "changes": {"schedule.epochs": 1}}
+    document["search"]["rate"] = {"changes": {"schedule.epochs": 1}}
     document["budget"] |= {"bytes": 1e6, "latency_ms": 100}
     (tmp_path / "search.yaml").write_text(yaml.safe_dump(document))
     words = ["nas", "run", str(tmp_path / "search.yaml"), "--space", str(space), "--out", str(tmp_path / "run")]
@@ -76,6 +77,11 @@ def test_the_whole_way(
     ]
     assert all(row["alone"] is None for row in found["top"][2:])
     assert card.macs == found["top"][0]["macs"] <= 40_000
+    rates = {one["rate"]: one["reward"] for one in found["rates"]}
+    assert {0.01, 0.02} < rates.keys()  # the recipe's, twice that, and more
+    recipe = yaml.safe_load((tmp_path / "run" / "winner" / "recipe.yaml").read_text())
+    assert rates[recipe["optimizer"]["lr"]] == max(rates.values())
+    assert rates[0.01] == winner["alone"]  # the race was by the same epochs, at the recipe's rate
     network = load_network(tmp_path / "run" / "winner" / "query-encoder", card)
     assert count_macs(network) == card.macs
     assert (tmp_path / "run" / "report" / "report.json").is_file()
@@ -101,6 +107,7 @@ def test_the_whole_way(
     assert timed is not None
     assert 0 < float(timed[1]) <= 100
     assert float(timed[2]) > 0
+    assert f"learning rate 0.01: R3 {rates[0.01]:.4f}\n" in told
     best = found["methods"]["evolution"]["history"][-1]
     assert f"evolution: 8 of 8, best R3 {best:.4f}" in told
     assert "NSGA-II: 8 of 8" in told
@@ -112,6 +119,7 @@ def test_a_run_that_is_killed_again_and_again_finds_and_trains_the_same_winner(
     tmp_path: Path, document: dict[str, Any], space: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document["search"]["final"] = {"count": 2, "differ": 1, "changes": {"schedule.epochs": 1}}
+    document["search"]["rate"] = {"changes": {"schedule.epochs": 1}}
     (tmp_path / "search.yaml").write_text(yaml.safe_dump(document))
 
     def run(out: Path) -> None:
@@ -145,8 +153,8 @@ def test_a_run_that_is_killed_again_and_again_finds_and_trains_the_same_winner(
     reports = [json.loads((tmp_path / name / "nas.json").read_text()) for name in ("whole", "killed")]
     for report in reports:
         report.pop("seconds")
-        for finalist in report["final"]:
-            finalist.pop("seconds")
+        for training in [*report["final"], *report["rates"]]:
+            training.pop("seconds")
     assert reports[0] == reports[1]
     weights = [tmp_path / name / "winner" / "query-encoder" / "model.safetensors" for name in ("whole", "killed")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
