@@ -8,6 +8,7 @@ HetsearchError                       1   anything that a caller may want to catc
 ├── SpaceMismatch                    4   vectors or encoders of two spaces would be mixed
 ├── GateNotMet                       4   a compatibility gate was asked for and not met
 ├── DamagedArtifact                  1   a file is not what its checksum, schema or guard says
+├── Diverged                         1   a training's loss is no longer a finite number
 └── MissingExtra                     1   an optional dependency is not installed
 
 The number is the exit code of the command line. A message says what happened, what was observed, what was
@@ -90,6 +91,10 @@ class GateNotMet(HetsearchError):
 
 class DamagedArtifact(HetsearchError):
     """A file is not what its checksum, its schema or a guard says it must be."""
+
+
+class Diverged(HetsearchError):
+    """The loss of a training is no longer a finite number."""
 
 
 class ServiceError(HetsearchError):

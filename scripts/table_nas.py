@@ -164,7 +164,7 @@ class Bench:
         table.require_same(self.source, "trials", self.trials, what="trials of a learning rate")
         self.split = Split(self.source, self.gallery)
         self._jobs: dict[Path, tuple[Job, Path]] = {}
-        self._rates: dict[str, dict[float, float]] = {}  # of a network: what was tried, the best first
+        self._rates: dict[str, dict[float, float | None]] = {}  # of a network: what was tried, the best first
 
     def paragon(self) -> None:
         """M(g, g), as measured with the gallery encoder's weights and as its card recorded it in float32."""

@@ -24,6 +24,7 @@ def test_the_exit_codes_of_the_contract() -> None:
         "SpaceMismatch": 4,
         "GateNotMet": 4,
         "DamagedArtifact": 1,
+        "Diverged": 1,
         "ServiceError": 1,
         "MissingExtra": 1,
     }

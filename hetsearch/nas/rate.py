@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from hetsearch.errors import Diverged
 from hetsearch.nas.config import NasConfig
 from hetsearch.nas.rewards import reward_of
 from hetsearch.nas.train import train_alone
@@ -17,7 +19,7 @@ from hetsearch.training.joining import Joining
 FACTOR = 2.0
 
 
-def climb(start: float, measure: Callable[[float], float]) -> dict[float, float]:
+def climb(start: float, measure: Callable[[float], float]) -> dict[float, float | None]:
     """Learning rates from one on, doubled as long as that is better, or else halved as long as that is.
 
     Args:
@@ -25,21 +27,26 @@ def climb(start: float, measure: Callable[[float], float]) -> dict[float, float]
         measure: what a rate is worth; of equals, and of what cannot be compared (NaN), the first is kept.
 
     Returns:
-        What each rate that was tried is worth, the best first. No neighbour of the best is better, if that lies among
-        those a factor of two away and the worth rises to one peak.
+        What each rate that was tried is worth, the best first; None where ``measure`` raised :class:`Diverged`. Both
+        neighbours of the best, twice and half of it, were tried and are not better.
     """
-    worth = {start: measure(start)}
+
+    def tried(rate: float) -> float:
+        try:
+            return measure(rate)
+        except Diverged as error:
+            tqdm.write(f"learning rate {rate:g}: {error.what}", file=sys.stderr)
+            return -math.inf
+
+    worth = {start: tried(start)}
     best = start
     for factor in (FACTOR, 1 / FACTOR):
-        while True:
-            rate = best * factor
-            worth[rate] = measure(rate)
-            if not worth[rate] > worth[best]:
-                break
-            best = rate
-        if best != start:
-            break
-    return {best: worth.pop(best), **worth}
+        while (rate := best * factor) not in worth:
+            worth[rate] = tried(rate)
+            if worth[rate] > worth[best]:
+                best = rate
+    ranked = [best, *(rate for rate in worth if rate != best)]
+    return {rate: None if worth[rate] == -math.inf else worth[rate] for rate in ranked}
 
 
 @dataclass(frozen=True)
@@ -48,12 +55,12 @@ class Trial:
 
     Attributes:
         rate: the learning rate.
-        reward: after a short training with it.
+        reward: after a short training with it; None if that diverged.
         seconds: that it took, over all starts.
     """
 
     rate: float
-    reward: float
+    reward: float | None
     seconds: float
 
 
@@ -81,4 +88,4 @@ def find_rate(config: NasConfig, joining: Joining, architecture: str, out: Path)
         return reward
 
     found = climb(config.winner_recipe(architecture).optimizer.lr, measure)
-    return [Trial(rate, reward, round(seconds[rate], 1)) for rate, reward in found.items()]
+    return [Trial(rate, reward, round(seconds.get(rate, 0.0), 1)) for rate, reward in found.items()]

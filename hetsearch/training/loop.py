@@ -23,7 +23,7 @@ from accelerate.utils import KwargsHandler, broadcast_object_list
 from torch import Tensor
 from tqdm import tqdm
 
-from hetsearch.errors import HetsearchError
+from hetsearch.errors import Diverged
 from hetsearch.models.network import EncoderNetwork
 from hetsearch.space import fingerprint_of
 from hetsearch.training.augment import augment
@@ -99,7 +99,7 @@ def fit(
         SpaceMismatch: ``out`` holds a training into another space.
         ConfigError: a batch cannot be filled, or ``out`` holds a training of another recipe, on other images or towards
             other embeddings of them.
-        HetsearchError: the training diverged.
+        Diverged: the loss is no longer finite.
     """
     run = _Run(task, images, recipe, out, evaluate, accelerator, space, before_step)
     run.resume()
@@ -221,7 +221,7 @@ class _Run:
         if self.progress.step % LOG_EVERY == 0 or self.progress.step % self.per_epoch == 0:
             values = {name: float(value.detach()) for name, value in terms.items()}
             if not math.isfinite(values["loss"]):
-                raise HetsearchError(
+                raise Diverged(
                     f"the training diverged at step {self.progress.step}",
                     observed=f"loss {values['loss']}",
                     hint="Lower optimizer.lr, or set optimizer.clip.",

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from hetsearch.errors import Diverged
 from hetsearch.nas.rate import climb
 
 
@@ -35,3 +36,15 @@ def test_the_peak_is_found_with_a_worse_rate_on_either_side(peak: float, tried: 
 def test_of_equals_and_of_what_diverges_the_first_is_kept(other: float) -> None:
     found = climb(0.01, lambda rate: 0.5 if rate == 0.01 else other)
     assert list(found) == [0.01, 0.02, 0.005]
+
+
+def test_a_rate_at_which_the_training_diverges_is_the_worst(capsys: pytest.CaptureFixture[str]) -> None:
+    def measure(rate: float) -> float:
+        if rate > 0.015:
+            raise Diverged("the training diverged at step 7", observed="loss nan")
+        return 1.0 - abs(rate - 0.01)
+
+    found = climb(0.02, measure)
+    assert list(found) == [0.01, 0.02, 0.04, 0.005]
+    assert list(found.values()) == [1.0, None, None, 0.995]
+    assert "learning rate 0.04: the training diverged at step 7\n" in capsys.readouterr().err

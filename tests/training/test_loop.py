@@ -18,7 +18,7 @@ import yaml
 from safetensors.numpy import load_file
 
 from hetsearch.bundle import read_card
-from hetsearch.errors import ConfigError, DamagedArtifact, HetsearchError
+from hetsearch.errors import ConfigError, DamagedArtifact, Diverged
 from hetsearch.models.network import build_network
 from hetsearch.objectives import Context, ObjectiveSum
 from hetsearch.training import loop
@@ -244,7 +244,7 @@ def test_bfloat16_is_left_where_a_processor_lacks_it(
 
 
 def test_a_training_that_diverges_says_so(tmp_path: Path, recipe_for: MakeRecipe) -> None:
-    with pytest.raises(HetsearchError, match=r"diverged.*optimizer\.lr"):
+    with pytest.raises(Diverged, match=r"diverged.*optimizer\.lr"):
         train_gallery(recipe_for(optimizer={"name": "sgd", "lr": 1e12}, schedule={"epochs": 5}), tmp_path)
 
 
