@@ -36,7 +36,7 @@ from hetsearch.training.recipe import Recipe
 from hetsearch.training.sampling import batches_of_epoch
 
 STEPS, PATHS = 12, 5  # that are timed, of each kind
-TRIALS = 3  # of a learning rate, at the least
+TRIALS = 4  # of a learning rate, about
 
 
 class _Enough(Exception):
@@ -76,13 +76,16 @@ def _minutes(path: Path, benchmark: Benchmark) -> list[list[str]]:
     winner = statistics.median(_alone(job.joining, config.winner_recipe(name)) for name in names[:3])  # of an epoch
     epochs = benchmark.epochs if first else config.recipe.schedule.epochs
     tried = TRIALS * benchmark.rate_epochs
+    trials = 0
+    if config.search.rate is not None:
+        trials = TRIALS * config.rate_recipe(names[0], config.recipe.optimizer.lr).schedule.epochs
     races = config.search.final.count * config.final_recipe(names[0]).schedule.epochs if config.search.final else 0
     found = [
         ("supernet", trained, trained),
         ("final", (len(REWARD_KINDS) + 1 if first else 1) * races * winner, races * winner),
         ("search", searched * path_seconds, by_command * path_seconds),
         ("searched", (len(REWARD_KINDS) + 1 if first else 1) * (len(SEEDS) * epochs + tried) * winner,
-         config.recipe.schedule.epochs * winner),
+         (config.recipe.schedule.epochs + trials) * winner),
     ]
     if first:
         alone = len(SEEDS) * epochs + tried + races  # of one search

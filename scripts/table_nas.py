@@ -42,7 +42,7 @@ from typing import Any
 
 from measured import Split
 from nas_picture import draw_networks
-from nas_words import COMMAND, FREE_NAME, HYBRID, OTHERS, REWARD_KINDS, SEEDS, SMALL_NAME, TERMS, write_words
+from nas_words import COMMAND, FREE_NAME, HYBRID, NAMES, OTHERS, REWARD_KINDS, SEEDS, SMALL_NAME, TERMS, write_words
 from tables import Table, about, run, slug
 
 from hetsearch.config import changed, load_config
@@ -161,10 +161,10 @@ class Bench:
             if config is not None:
                 table.require_same(self.source, name, self._identity(config), what="configuration")
         self.trials = f"{self.settings.rate_epochs} epochs"
-        table.require_same(self.source, "trials", self.trials, what="trials of a learning rate")
+        table.require_same(self.source, "trials", self.trials, what="way to a learning rate", always=NAMES)
         self.split = Split(self.source, self.gallery)
         self._jobs: dict[Path, tuple[Job, Path]] = {}
-        self._rates: dict[str, dict[float, float | None]] = {}  # of a network: what was tried, the best first
+        self._rates: dict[str, dict[str, float | None]] = {}  # of a network: what was tried, the best first
 
     def paragon(self) -> None:
         """M(g, g), as measured with the gallery encoder's weights and as its card recorded it in float32."""
@@ -266,12 +266,15 @@ class Bench:
             out = self.table.runs / self.data / f"{folder}-rate-{rate:g}"
             return train_query(tried, self.settings.space, out).best["map"]
 
-        if folder not in self._rates:
-            self._rates[folder] = climb(recipe.optimizer.lr, measure)
+        others = self.table.of(name, self.source)  # seeds of the same network
+        if others:
+            self._rates[folder] = others[0]["rates"]
+        elif folder not in self._rates:
+            climbed = climb(recipe.optimizer.lr, measure)
+            self._rates[folder] = {f"{rate:g}": worth for rate, worth in climbed.items()}
         rates = self._rates[folder]
-        best = changed(recipe, {"optimizer.lr": next(iter(rates))})
-        tried = {f"{rate:g}": worth for rate, worth in rates.items()}
-        self.row(name, folder, best, seed, trials=self.trials, rates=tried, **told)
+        best = changed(recipe, {"optimizer.lr": float(next(iter(rates)))})
+        self.row(name, folder, best, seed, trials=self.trials, rates=rates, **told)
 
     def row(self, name: str, folder: str, recipe: Recipe, seed: int, *, of: str = SEARCH, **told: Any) -> None:
         """Train one network in a folder of the runs, measure M(q, g) and M(q, q).

@@ -129,12 +129,13 @@ class Table:
                 write_json(self.paired, self.pairs)
         return known[0]
 
-    def require_same(self, data: str, key: str, value: str, *, what: str) -> None:
+    def require_same(self, data: str, key: str, value: str, *, what: str, always: Sequence[str] = ()) -> None:
         """Refuse rows of another gallery encoder, say: their numbers do not belong into one table with new ones.
 
         Args:
             data: whose rows.
             key: the column, if a row has it.
+            always: names of rows that have to have it.
             value: what it has to be.
             what: what the column tells apart, for the message ("gallery encoder").
 
@@ -142,10 +143,11 @@ class Table:
             UsageError: names the first such row.
         """
         for row in self.rows:
-            if row["data"] == data and row.get(key, value) != value:
+            known = row.get(key, None if row["name"] in always else value)
+            if row["data"] == data and known != value:
                 raise UsageError(
                     f"'{self.results}' holds rows of another {what}",
-                    observed=f"'{row['name']}' of {data} with {key} {row[key]}",
+                    observed=f"'{row['name']}' of {data} with {key} {known}",
                     expected=value,
                     hint="Give another --results and --runs, or remove those rows.",
                 )

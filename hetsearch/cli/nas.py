@@ -152,7 +152,7 @@ def _show(found: Searched) -> None:
     emit("")
     emit(table(methods, ["method", "best reward", "measured", "arch"]))
     emit("")
-    emit(f"winner: {found.winner}")
+    emit(f"winner: {found.winner}" + ("" if found.rate is None else f", at a learning rate of {found.rate:g}"))
     for path in (found.report, found.recipe, *found.front):
         say(f"wrote {path}")
 

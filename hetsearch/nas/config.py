@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from hetsearch.config import Config, changed
 from hetsearch.models.search_space import SearchSpace
@@ -102,6 +102,14 @@ class RateConfig(Config):
     """A learning rate for the winner, from the recipe's on by factors of two, as long as a short training is better."""
 
     changes: Changes = Field(default_factory=lambda: {"schedule.epochs": 2})  # of the winner's recipe
+
+    @field_validator("changes")
+    @classmethod
+    def _by_the_winners_optimizer(cls, changes: dict[str, Any]) -> dict[str, Any]:
+        for key in changes:
+            if key.partition(".")[0] == "optimizer":
+                raise ValueError(f"'{key}' has to be the winner's; its trials begin at recipe.optimizer.lr")
+        return changes
 
 
 class SearchConfig(Config):

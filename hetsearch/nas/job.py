@@ -2,8 +2,8 @@
 
 A run's folder holds ``supernet/``, ``scores-….jsonl`` (every architecture that was measured), ``latencies.json`` where
 the budget names a latency, ``final/`` with the short trainings of the best few, ``rate/`` with those of the winner at
-other learning rates, ``nas.json`` (what was searched and found), ``front.json`` and a picture of it where NSGA-II ran,
-and ``winner.yaml``, the recipe that trains the winner.
+several learning rates, ``nas.json`` (what was searched and found), ``front.json`` with a picture where NSGA-II ran, and
+``winner.yaml``, the recipe that trains the winner.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class Searched:
 
     Attributes:
         winner: the string of the best architecture of all that were measured, after the final.
+        rate: the learning rate that was found for it; None where none was looked for.
         report: the path of ``nas.json``.
         recipe: the path of ``winner.yaml``, which trains the winner.
         front: the paths of ``front.json`` and ``front.svg``, as far as NSGA-II ran and something can draw here.
@@ -68,6 +69,7 @@ class Searched:
     """
 
     winner: str
+    rate: float | None
     report: Path
     recipe: Path
     front: tuple[Path, ...]
@@ -146,7 +148,7 @@ class Job:
             every = Found({path: reward for one in found.values() for path, reward in one.rewards.items()})
             finalists = self.final(every, self.config.reward)
             winner = finalists[0].arch
-            trials = find_rate(self.config, self.joining, winner, self.out / RATE)
+            trials = find_rate(self.config, self.joining, winner, self.out / RATE, self.out / FINAL)
             top = self._rows(scorer, every, finalists)
             methods = {name: self._summary(one) for name, one in found.items()}
             document = {
@@ -180,13 +182,14 @@ class Job:
                 (self.out / name).unlink(missing_ok=True)
             if "nsga2" in found:
                 self._write_front(scorer, found["nsga2"])
-        recipe = self.config.winner_recipe(winner, trials[0].rate if trials else None)
+        rate = trials[0].rate if trials else None
+        recipe = self.config.winner_recipe(winner, rate)
         write_text(self.out / WINNER, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
         names = [name for name in (WINNER, FRONT) if (self.out / name).is_file()]
         document["files"] = {name: sha256_of(self.out / name) for name in names}
         write_json(self.out / REPORT, document)
         front = tuple(self.out / name for name in (FRONT, PICTURE) if (self.out / name).is_file())
-        return Searched(winner, self.out / REPORT, self.out / WINNER, front, methods, top)
+        return Searched(winner, rate, self.out / REPORT, self.out / WINNER, front, methods, top)
 
     def final(self, found: Found, reward: RewardConfig) -> list[Finalist]:
         """The best few of a search after short trainings of their own, the winner first."""
@@ -242,6 +245,8 @@ class Job:
     def _settings(self) -> dict[str, Any]:
         """The space, and all settings that what is found depends on."""
         settings = self.config.model_dump(mode="json", exclude={"search": {"processes"}, "test": True})
+        if self.config.search.rate is None:
+            del settings["search"]["rate"]  # searches from before there was the key go on
         return {"space": self.joining.reference.space.id, **settings}
 
     def _methods(self, scorer: Scorer) -> dict[str, Found]:

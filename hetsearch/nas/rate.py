@@ -17,34 +17,50 @@ from hetsearch.nas.train import train_alone
 from hetsearch.training.joining import Joining
 
 FACTOR = 2.0
+MOST = 20  # rates that are tried
 
 
 def climb(start: float, measure: Callable[[float], float]) -> dict[float, float | None]:
     """Learning rates from one on, doubled as long as that is better, or else halved as long as that is.
 
+    Where the first diverges it is halved until one does not. A peak is all that a climb finds, and what lies behind a
+    dip that is no more than chance it does not see.
+
     Args:
         start: the first rate.
-        measure: what a rate is worth; of equals, and of what cannot be compared (NaN), the first is kept.
+        measure: what a rate is worth; of equals the first is kept.
 
     Returns:
-        What each rate that was tried is worth, the best first; None where ``measure`` raised :class:`Diverged`. Both
-        neighbours of the best, twice and half of it, were tried and are not better.
+        What each rate that was tried is worth, the best first; None where ``measure`` raised :class:`Diverged` or gave
+        NaN.
+
+    Raises:
+        Diverged: at every rate that was tried.
     """
 
     def tried(rate: float) -> float:
         try:
-            return measure(rate)
+            worth = measure(rate)
         except Diverged as error:
             tqdm.write(f"learning rate {rate:g}: {error.what}", file=sys.stderr)
             return -math.inf
+        return -math.inf if math.isnan(worth) else worth
 
     worth = {start: tried(start)}
     best = start
     for factor in (FACTOR, 1 / FACTOR):
-        while (rate := best * factor) not in worth:
+        if factor > 1 and worth[best] == -math.inf:
+            continue
+        while (rate := best * factor) not in worth and len(worth) < MOST:
             worth[rate] = tried(rate)
-            if worth[rate] > worth[best]:
+            if worth[rate] > worth[best] or worth[best] == -math.inf:
                 best = rate
+    if worth[best] == -math.inf:
+        raise Diverged(
+            "the training diverged at every learning rate that was tried",
+            observed=f"{start:g} to {best:g}",
+            hint="Set optimizer.clip, or look at the images and the objectives.",
+        )
     ranked = [best, *(rate for rate in worth if rate != best)]
     return {rate: None if worth[rate] == -math.inf else worth[rate] for rate in ranked}
 
@@ -56,7 +72,7 @@ class Trial:
     Attributes:
         rate: the learning rate.
         reward: after a short training with it; None if that diverged.
-        seconds: that it took, over all starts.
+        seconds: that it took, over all starts; 0 if it diverged.
     """
 
     rate: float
@@ -64,7 +80,7 @@ class Trial:
     seconds: float
 
 
-def find_rate(config: NasConfig, joining: Joining, architecture: str, out: Path) -> list[Trial]:
+def find_rate(config: NasConfig, joining: Joining, architecture: str, out: Path, final: Path) -> list[Trial]:
     """Try learning rates for one architecture; without ``search.rate`` none is tried.
 
     Args:
@@ -72,9 +88,13 @@ def find_rate(config: NasConfig, joining: Joining, architecture: str, out: Path)
         joining: from :func:`hetsearch.nas.train.open_search`.
         architecture: its string.
         out: folder of the short trainings, one a rate; those that are done are not done again.
+        final: folder of the race, whose training serves where it is the same.
 
     Returns:
         The trials, the best first.
+
+    Raises:
+        Diverged: at every rate that was tried.
     """
     if config.search.rate is None:
         return []
@@ -82,7 +102,9 @@ def find_rate(config: NasConfig, joining: Joining, architecture: str, out: Path)
 
     def measure(rate: float) -> float:
         recipe = config.rate_recipe(architecture, rate)
-        metrics, seconds[rate] = train_alone(recipe, joining, out / f"{architecture}-{rate:g}")
+        raced = config.search.final is not None and recipe == config.final_recipe(architecture)
+        folder = final / architecture if raced else out / f"{architecture}-{rate:g}"
+        metrics, seconds[rate] = train_alone(recipe, joining, folder)
         reward = reward_of(metrics, config.reward)
         tqdm.write(f"learning rate {rate:g}: {config.reward.kind} {reward:.4f}", file=sys.stderr)
         return reward

@@ -81,7 +81,7 @@ def test_the_whole_way(
     assert {0.01, 0.02} < rates.keys()  # the recipe's, twice that, and more
     recipe = yaml.safe_load((tmp_path / "run" / "winner" / "recipe.yaml").read_text())
     assert rates[recipe["optimizer"]["lr"]] == max(rates.values())
-    assert rates[0.01] == winner["alone"]  # the race was by the same epochs, at the recipe's rate
+    assert rates[0.01] == winner["alone"]  # as it raced
     network = load_network(tmp_path / "run" / "winner" / "query-encoder", card)
     assert count_macs(network) == card.macs
     assert (tmp_path / "run" / "report" / "report.json").is_file()
@@ -95,7 +95,7 @@ def test_the_whole_way(
     assert of_supernet.whole
     assert "remembered" in found["reward"]["means"]
     out, told = capsys.readouterr()
-    assert f"winner: {found['winner']}" in out
+    assert f"winner: {found['winner']}, at a learning rate of {recipe['optimizer']['lr']:g}\n" in out
     for name, method in (("random search", "random"), ("NSGA-II", "nsga2")):
         best = found["methods"][method]
         line = rf"^{name} +{best['reward']:.4f} +{best['measured']} +{best['arch']}$"
@@ -163,6 +163,7 @@ def test_a_run_that_is_killed_again_and_again_finds_and_trains_the_same_winner(
 def test_a_search_tells_the_command_that_trains_its_winner(
     tmp_path: Path, document: dict[str, Any], space: Path, supernet: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    document["search"]["rate"] = {"changes": {"schedule.epochs": 1}}
     (tmp_path / "search.yaml").write_text(yaml.safe_dump(document))
     shutil.copytree(space / "gallery-encoder", tmp_path / "gallery encoder")
     search = ["nas", "search", str(tmp_path / "search.yaml"), "--space", str(space / "space"), "--supernet"]
@@ -176,7 +177,8 @@ def test_a_search_tells_the_command_that_trains_its_winner(
         main(shlex.split(command))
     assert left.value.code == 0, capsys.readouterr().err
     card = read_card(tmp_path / "run" / "winner" / "query-encoder")
-    assert f"winner: {card.arguments['arch']}\n" in out
+    recipe = yaml.safe_load((tmp_path / "run" / "winner" / "recipe.yaml").read_text())
+    assert f"winner: {card.arguments['arch']}, at a learning rate of {recipe['optimizer']['lr']:g}\n" in out
 
 
 def test_a_killed_supernet_resumes_to_the_same_weights(
@@ -253,6 +255,7 @@ def test_two_searches_are_not_mixed_in_one_folder(
     assert report.read_bytes() == before
     several = config_of(search={**document["search"], "processes": 2})  # how fast is no other search
     assert Job(several, space, tmp_path).search(supernet).report.read_bytes() == before
+    assert "rate" not in json.loads(before)["settings"]["search"]  # as before there was such a key: those go on
     assert json.loads(before)["seconds"]["measuring"] > 0  # of all that was measured, whenever that was
 
 

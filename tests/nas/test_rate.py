@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hetsearch.errors import Diverged
+from hetsearch.config import load_config
+from hetsearch.errors import ConfigError, Diverged
+from hetsearch.nas import final
+from hetsearch.nas import rate as rate_module
+from hetsearch.nas.config import NasConfig
+from hetsearch.nas.job import Job
 from hetsearch.nas.rate import climb
+from hetsearch.training.joining import Joining
+from hetsearch.training.recipe import Recipe
+
+MakeConfig = Callable[..., NasConfig]
 
 
 @pytest.mark.parametrize(
@@ -32,19 +45,75 @@ def test_the_peak_is_found_with_a_worse_rate_on_either_side(peak: float, tried: 
     assert all(worth == 1.0 - abs(math.log(rate / peak)) for rate, worth in found.items())
 
 
-@pytest.mark.parametrize("other", [0.5, math.nan])
-def test_of_equals_and_of_what_diverges_the_first_is_kept(other: float) -> None:
-    found = climb(0.01, lambda rate: 0.5 if rate == 0.01 else other)
-    assert list(found) == [0.01, 0.02, 0.005]
+def test_of_equals_the_first_is_kept() -> None:
+    assert list(climb(0.01, lambda rate: 0.5)) == [0.01, 0.02, 0.005]
 
 
-def test_a_rate_at_which_the_training_diverges_is_the_worst(capsys: pytest.CaptureFixture[str]) -> None:
+def diverging(above: float, peak: float) -> Callable[[float], float]:
     def measure(rate: float) -> float:
-        if rate > 0.015:
+        if rate > above:
             raise Diverged("the training diverged at step 7", observed="loss nan")
-        return 1.0 - abs(rate - 0.01)
+        return 1.0 - abs(rate - peak)
 
-    found = climb(0.02, measure)
-    assert list(found) == [0.01, 0.02, 0.04, 0.005]
-    assert list(found.values()) == [1.0, None, None, 0.995]
-    assert "learning rate 0.04: the training diverged at step 7\n" in capsys.readouterr().err
+    return measure
+
+
+@pytest.mark.parametrize(
+    ("above", "found"),
+    [
+        (0.015, {0.01: 1.0, 0.02: None, 0.005: 0.995}),
+        (0.003, {0.0025: 0.9925, 0.01: None, 0.005: None, 0.00125: 0.99125}),  # the first and its half are too high
+    ],
+)
+def test_a_rate_at_which_the_training_diverges_is_the_worst(
+    above: float, found: dict[float, float | None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = climb(0.01, diverging(above, 0.01))
+    assert list(told) == list(found)
+    assert told == pytest.approx(found)
+    (first, *_) = [rate for rate, worth in found.items() if worth is None]
+    assert f"learning rate {first:g}: the training diverged at step 7\n" in capsys.readouterr().err
+
+
+def test_a_number_that_is_none_is_the_worst_too() -> None:
+    found = climb(0.01, lambda rate: 0.5 if rate == 0.005 else math.nan)
+    assert found == {0.005: 0.5, 0.01: None, 0.0025: None}
+
+
+def test_where_every_rate_diverges_it_is_said() -> None:
+    with pytest.raises(Diverged, match=r"at every learning rate.*observed 0\.01 to .*optimizer\.clip"):
+        climb(0.01, diverging(0.0, 0.01))
+
+
+def test_the_winner_has_the_rate_that_was_found_and_the_race_is_not_run_twice(
+    tmp_path: Path, config_of: MakeConfig, document: dict[str, Any], space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = {"changes": {"schedule.epochs": 1}}
+    config = config_of(search={**document["search"], "final": {**short, "count": 2, "differ": 1}, "rate": short})
+    trained: list[tuple[float, str]] = []
+
+    def train(recipe: Recipe, joining: Joining, out: Path) -> tuple[dict[str, float], float]:
+        assert recipe.schedule.epochs == 1
+        rate = recipe.optimizer.lr
+        trained.append((rate, out.relative_to(tmp_path).parts[0]))
+        return {"map": 1.0 - abs(rate - 0.0025), "homogeneous_map": 0.5}, 3.0
+
+    for module in (final, rate_module):
+        monkeypatch.setattr(module, "train_alone", train)
+    job = Job(config, space, tmp_path)
+    found = job.search(job.train())
+    assert trained == [
+        (0.01, "final"), (0.01, "final"), (0.01, "final"), (0.02, "rate"), (0.005, "rate"), (0.0025, "rate"),
+        (0.00125, "rate"),
+    ]  # fmt: skip
+    assert found.rate == 0.0025
+    assert load_config(Recipe, found.recipe) == config.winner_recipe(found.winner, 0.0025)
+    told = json.loads(found.report.read_text())["rates"]
+    assert told[0] == {"rate": 0.0025, "reward": 0.5, "seconds": 3.0}
+    assert len(told) == 5
+
+
+def test_the_optimizer_of_the_trials_is_the_winners(config_of: MakeConfig, document: dict[str, Any]) -> None:
+    rate = {"changes": {"optimizer": {"lr": 0.5}}}
+    with pytest.raises(ConfigError, match=r"'optimizer\.lr' has to be the winner's.*begin at recipe\.optimizer\.lr"):
+        config_of(search={**document["search"], "rate": rate})

@@ -231,6 +231,12 @@ def test_the_whole_table_in_small(script: ModuleType, tmp_path: Path, monkeypatc
     monkeypatch.setattr(sys, "argv", [*sys.argv, "search.seed=7"])
     with pytest.raises(UsageError, match=r"rows of another configuration: observed 'R1'"):
         script.main()
+    monkeypatch.setattr(sys, "argv", sys.argv[:-3])
+    for row in rows:
+        row.pop("trials", None)  # as rows at the recipe's rate were
+    (tmp_path / "nas.json").write_text(json.dumps(rows))
+    with pytest.raises(UsageError, match=r"another way to a learning rate: observed 'R1'.*expected 1 epochs"):
+        script.main()
 
 
 def test_every_network_is_trained_at_the_best_of_the_rates_that_were_tried_for_it(
