@@ -77,7 +77,7 @@ def _minutes(path: Path, benchmark: Benchmark) -> list[list[str]]:
     epochs = benchmark.epochs if first else config.recipe.schedule.epochs
     tried = TRIALS * benchmark.rate_epochs
     trials = 0
-    if config.search.rate is not None:
+    if config.search.learning_rate is not None:
         trials = TRIALS * config.rate_recipe(names[0], config.recipe.optimizer.lr).schedule.epochs
     races = config.search.final.count * config.final_recipe(names[0]).schedule.epochs if config.search.final else 0
     found = [

@@ -40,7 +40,8 @@ def write_words(table: Table, sets: Sequence[str], path: Path) -> None:
         "from scratch, for fewer epochs than the released example, those at 1/80 for more, and at a learning rate of "
         "its own: the recipe's, doubled or halved as long as a short training, one seed, is better by M(q,g) mAP on "
         "the validation split. MobileNetV3-Small and ShuffleNetV2 see the largest input within the budget; all else "
-        "is the recipe's. The short trainings of the race (below) have the recipe's rate.",
+        "is the recipe's. Supernet and race (below) have the recipe's rate. Where trials differ by less than seeds do, "
+        "which rate is the best is partly chance, and so is where the climb ended.",
         "",
         "R1, R2 and R3 are the rewards M(q, q), M(q, g) and their product, on the validation split, with the weights "
         "of one supernet; the best few of each search, and of the random one by R3, are then trained from scratch for "
@@ -48,13 +49,15 @@ def write_words(table: Table, sets: Sequence[str], path: Path) -> None:
         "are those of the last training, and tell nothing of another search. That the paper (arXiv 2105.06047) used "
         "these rewards is remembered and was not confirmed; none of its tables could be read. The supernet is trained "
         "by the recipe's objectives; of the row with a free supernet by classification and Multi-Similarity alone, "
-        "which know nothing of the gallery encoder: a search as usual.",
+        "which know nothing of the gallery encoder: a search as usual. That R2 is compared with others was decided "
+        "after its rows were seen.",
         "",
     ]
     for data in sets:
         source = f"{data}:test"
         if table.of("M(g,g)", source):
-            lines += [f"## {data}", "", *_networks(table, source), "", *_questions(table, source), ""]
+            lines += [f"## {data}", "", *_networks(table, source), "", *_questions(table, source)]
+            lines += [_rates(table, source), ""]
             lines += _sampled(table, source)
     write_text(path, "\n".join(lines).rstrip() + "\n")
 
@@ -82,6 +85,16 @@ def _networks(table: Table, source: str) -> list[str]:
             cells.append([name, str(first.get("input", "–")), *costs, *trained, *numbers, own, arch])
     training, accuracies = ["rate", "epochs", "seeds"], ["M(q,g) P@1", "M(q,g) mAP", "M(q,q) mAP"]
     return markdown(["network", "input", "MACs", "parameters", *training, *accuracies, "architecture"], cells)
+
+
+def _rates(table: Table, source: str) -> str:
+    each = []
+    for name in NAMES:
+        for row in table.of(name, source)[:1]:  # found once, for all seeds
+            tried = sorted((float(rate), worth) for rate, worth in row["rates"].items())
+            told = ", ".join(f"{rate:g} {'diverged' if worth is None else f'{worth:.4f}'}" for rate, worth in tried)
+            each.append(f"{name}: {told} ({row['trials']} each)")
+    return f"- Learning rates that were tried, with M(q,g) mAP on the validation split after it. {'; '.join(each)}."
 
 
 def _questions(table: Table, source: str) -> list[str]:

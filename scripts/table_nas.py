@@ -17,7 +17,7 @@ sampled  architectures drawn evenly over the MACs below the budget, each trained
          frozen classifier alone (BCT) and without compatibility, never aligned; their rewards in the supernet
 
 All but the last train every network at a learning rate of its own: from the recipe's on, doubled or halved as long as a
-short training is better for it on the validation split.
+short training of it is better, by M(q, g) mAP on the validation split for all alike, whatever the reward.
 
 About five hours of one core for each data set (``OMP_NUM_THREADS=1 python scripts/estimate_nas.py``). For that,
 trainings are short and architectures by chance are few: see ``DATA`` and ``--sampled``. What ``hetsearch nas run
@@ -164,7 +164,6 @@ class Bench:
         table.require_same(self.source, "trials", self.trials, what="way to a learning rate", always=NAMES)
         self.split = Split(self.source, self.gallery)
         self._jobs: dict[Path, tuple[Job, Path]] = {}
-        self._rates: dict[str, dict[str, float | None]] = {}  # of a network: what was tried, the best first
 
     def paragon(self) -> None:
         """M(g, g), as measured with the gallery encoder's weights and as its card recorded it in float32."""
@@ -266,15 +265,13 @@ class Bench:
             out = self.table.runs / self.data / f"{folder}-rate-{rate:g}"
             return train_query(tried, self.settings.space, out).best["map"]
 
-        others = self.table.of(name, self.source)  # seeds of the same network
-        if others:
-            self._rates[folder] = others[0]["rates"]
-        elif folder not in self._rates:
+        same = [row for row in self.table.of(name, self.source) if row.get("arch") == told.get("arch")]
+        if same:  # another seed of this network
+            best, rates = same[0]["lr"], same[0]["rates"]
+        else:
             climbed = climb(recipe.optimizer.lr, measure)
-            self._rates[folder] = {f"{rate:g}": worth for rate, worth in climbed.items()}
-        rates = self._rates[folder]
-        best = changed(recipe, {"optimizer.lr": float(next(iter(rates)))})
-        self.row(name, folder, best, seed, trials=self.trials, rates=rates, **told)
+            best, rates = next(iter(climbed)), {f"{rate:g}": worth for rate, worth in climbed.items()}
+        self.row(name, folder, changed(recipe, {"optimizer.lr": best}), seed, trials=self.trials, rates=rates, **told)
 
     def row(self, name: str, folder: str, recipe: Recipe, seed: int, *, of: str = SEARCH, **told: Any) -> None:
         """Train one network in a folder of the runs, measure M(q, g) and M(q, q).
@@ -304,7 +301,7 @@ class Bench:
     def _identity(self, config: Path) -> str:
         """Of all settings that a row depends on."""
         loaded = load_config(NasConfig, config, self.overrides)
-        settings = loaded.model_dump(mode="json", exclude={"search": {"processes", "rate"}})
+        settings = loaded.model_dump(mode="json", exclude={"search": {"processes", "learning_rate"}})
         told = json.dumps([settings, self.settings.epochs, self.settings.sampled_epochs], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 

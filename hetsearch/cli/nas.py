@@ -115,7 +115,7 @@ def run(
     from hetsearch.training.recipe import Recipe
 
     job = _job(config, overrides, space, gallery_encoder, out)
-    job.check()
+    job.check_searches()
     found = job.search(supernet or job.train())
     _show(found)
     recipe = load_config(Recipe, found.recipe)

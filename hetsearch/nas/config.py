@@ -118,7 +118,7 @@ class SearchConfig(Config):
     evolution: EvolutionConfig = EvolutionConfig()
     pareto: ParetoConfig | None = None
     final: FinalConfig | None = None
-    rate: RateConfig | None = None  # None is the recipe's
+    learning_rate: RateConfig | None = None  # None is the recipe's
     processes: Annotated[int, Field(ge=1)] | None = None  # one thread each; None is one a core
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -180,8 +180,8 @@ class NasConfig(Config):
         Raises:
             ConfigError: a change names an unknown key.
         """
-        assert self.search.rate is not None  # the caller looked
-        changes = {**self.search.rate.changes, "optimizer.lr": rate, "align": None}
+        assert self.search.learning_rate is not None  # the caller looked
+        changes = {**self.search.learning_rate.changes, "optimizer.lr": rate, "align": None}
         return changed(self.winner_recipe(architecture), changes)
 
     def winner_recipe(self, architecture: str, rate: float | None = None) -> Recipe:

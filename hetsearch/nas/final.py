@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from hetsearch.errors import Diverged
 from hetsearch.nas.config import NasConfig, RewardConfig
 from hetsearch.nas.costs import Path as Architecture
 from hetsearch.nas.paths import Paths
@@ -28,7 +29,7 @@ class Finalist:
     Attributes:
         arch: its string.
         reward: with the supernet's weights.
-        alone: its reward after a short training of its own; None where there was no final.
+        alone: its reward after a short training of its own; None where there was no final, or that diverged.
         metrics: of that training, on the validation split.
         seconds: that it took, over all starts.
     """
@@ -66,6 +67,9 @@ def hold_final(
 
     Returns:
         The finalists, the winner first.
+
+    Raises:
+        Diverged: all of them, and no learning rate is looked for that they would not.
     """
     final = config.search.final
     best = found.best(paths, len(found.rewards))
@@ -75,8 +79,20 @@ def hold_final(
     finalists = []
     for number, path in enumerate(rivals):
         name = paths.spell(path)
-        metrics, seconds = train_alone(config.final_recipe(name), joining, out / name)
+        told = f"final, {number + 1} of {len(rivals)}: {name},"
+        try:
+            metrics, seconds = train_alone(config.final_recipe(name), joining, out / name)
+        except Diverged as error:
+            tqdm.write(f"{told} {error.what}", file=sys.stderr)
+            finalists.append(Finalist(name, found.rewards[path]))
+            continue
         alone = reward_of(metrics, reward)
-        tqdm.write(f"final, {number + 1} of {len(rivals)}: {name}, {reward.kind} {alone:.4f}", file=sys.stderr)
+        tqdm.write(f"{told} {reward.kind} {alone:.4f}", file=sys.stderr)
         finalists.append(Finalist(name, found.rewards[path], alone, metrics, round(seconds, 1)))
+    if config.search.learning_rate is None and all(one.alone is None for one in finalists):
+        raise Diverged(
+            "the training of each finalist diverged",
+            observed=f"{len(finalists)} at recipe.optimizer.lr {config.recipe.optimizer.lr:g}",
+            hint="Lower recipe.optimizer.lr, or let the winner's be found: search.learning_rate.",
+        )
     return sorted(finalists, key=lambda one: (-(one.alone or 0.0), -one.reward, one.arch))

@@ -138,7 +138,7 @@ class Job:
             ConfigError: it is of another search space or budget, or the folder of the run holds another search.
             SpaceMismatch: it is of another space.
         """
-        self.check()
+        self.check_searches()
         card = require_supernet(supernet, self.config, self.joining.reference.space.id)
         search = self.config.search
         processes = search.processes or available_threads()
@@ -149,6 +149,8 @@ class Job:
             finalists = self.final(every, self.config.reward)
             winner = finalists[0].arch
             trials = find_rate(self.config, self.joining, winner, self.out / RATE, self.out / FINAL)
+            rate = trials[0].rate if trials else None
+            recipe = self.config.winner_recipe(winner, rate)
             top = self._rows(scorer, every, finalists)
             methods = {name: self._summary(one) for name, one in found.items()}
             document = {
@@ -156,12 +158,13 @@ class Job:
                 "settings": self._settings(),
                 "space": self.joining.reference.space.id,
                 "winner": winner,
+                "lr": recipe.optimizer.lr,
                 "reward": {**self.config.reward.model_dump(), "means": REWARDS[self.config.reward.kind]},
                 "budget": self.config.budget.model_dump(exclude_none=True),
                 "validation": self.joining.validation.images.name,
                 "seed": search.seed,
                 "final": None if search.final is None else [asdict(one) for one in finalists],
-                "rates": None if search.rate is None else [asdict(one) for one in trials],
+                "rates": None if search.learning_rate is None else [asdict(one) for one in trials],
                 "methods": methods,
                 "top": top,
                 "architectures": self.paths.count,
@@ -182,8 +185,6 @@ class Job:
                 (self.out / name).unlink(missing_ok=True)
             if "nsga2" in found:
                 self._write_front(scorer, found["nsga2"])
-        rate = trials[0].rate if trials else None
-        recipe = self.config.winner_recipe(winner, rate)
         write_text(self.out / WINNER, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
         names = [name for name in (WINNER, FRONT) if (self.out / name).is_file()]
         document["files"] = {name: sha256_of(self.out / name) for name in names}
@@ -215,20 +216,28 @@ class Job:
             said.append(f"{asked}: the table says {table:.4f}, the encoder takes {timed:.4f}")
         return said
 
-    def check(self) -> None:
-        """Refuse a search that cannot be written into the folder of the run.
+    def check_searches(self) -> None:
+        """Refuse a search that cannot be made here, or not be written into the folder of the run.
 
         Raises:
             UsageError: ``accelerate launch`` began several of these.
-            SpaceMismatch: the folder holds a search for another space.
-            ConfigError: it holds another search.
+            SpaceMismatch, ConfigError: as of :meth:`check`.
         """
+        self.check()
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise UsageError(
                 "a search is one process, which starts its own",
                 observed=f"{os.environ['WORLD_SIZE']} processes of accelerate",
                 hint="Train the supernet with 'accelerate launch … nas train', then search without accelerate.",
             )
+
+    def check(self) -> None:
+        """Refuse a folder of another search.
+
+        Raises:
+            SpaceMismatch: the folder holds a search for another space.
+            ConfigError: it holds another search.
+        """
         if (self.out / REPORT).is_file():
             known = read_json(self.out / REPORT, what="a search", schema=SCHEMA).get("settings", {})
             if known != (own := self._settings()):
@@ -245,8 +254,8 @@ class Job:
     def _settings(self) -> dict[str, Any]:
         """The space, and all settings that what is found depends on."""
         settings = self.config.model_dump(mode="json", exclude={"search": {"processes"}, "test": True})
-        if self.config.search.rate is None:
-            del settings["search"]["rate"]  # searches from before there was the key go on
+        if self.config.search.learning_rate is None:
+            del settings["search"]["learning_rate"]  # searches from before there was the key go on
         return {"space": self.joining.reference.space.id, **settings}
 
     def _methods(self, scorer: Scorer) -> dict[str, Found]:

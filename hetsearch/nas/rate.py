@@ -23,16 +23,15 @@ MOST = 20  # rates that are tried
 def climb(start: float, measure: Callable[[float], float]) -> dict[float, float | None]:
     """Learning rates from one on, doubled as long as that is better, or else halved as long as that is.
 
-    Where the first diverges it is halved until one does not. A peak is all that a climb finds, and what lies behind a
-    dip that is no more than chance it does not see.
+    Where the first diverges it is halved until one does not. It ends at the first rate that is not better, even if that
+    is by chance and a better one lies behind it, and after ``MOST`` rates.
 
     Args:
         start: the first rate.
         measure: what a rate is worth; of equals the first is kept.
 
     Returns:
-        What each rate that was tried is worth, the best first; None where ``measure`` raised :class:`Diverged` or gave
-        NaN.
+        What each rate that was tried is worth, the best first; None where ``measure`` raised :class:`Diverged`.
 
     Raises:
         Diverged: at every rate that was tried.
@@ -40,11 +39,10 @@ def climb(start: float, measure: Callable[[float], float]) -> dict[float, float 
 
     def tried(rate: float) -> float:
         try:
-            worth = measure(rate)
+            return measure(rate)
         except Diverged as error:
             tqdm.write(f"learning rate {rate:g}: {error.what}", file=sys.stderr)
             return -math.inf
-        return -math.inf if math.isnan(worth) else worth
 
     worth = {start: tried(start)}
     best = start
@@ -72,7 +70,7 @@ class Trial:
     Attributes:
         rate: the learning rate.
         reward: after a short training with it; None if that diverged.
-        seconds: that it took, over all starts; 0 if it diverged.
+        seconds: that it took, over all starts; 0 if it diverged, or was the race's.
     """
 
     rate: float
@@ -81,13 +79,14 @@ class Trial:
 
 
 def find_rate(config: NasConfig, joining: Joining, architecture: str, out: Path, final: Path) -> list[Trial]:
-    """Try learning rates for one architecture; without ``search.rate`` none is tried.
+    """Try learning rates for one architecture; without ``search.learning_rate`` none is tried.
 
     Args:
         config: the search, whose reward decides.
         joining: from :func:`hetsearch.nas.train.open_search`.
         architecture: its string.
-        out: folder of the short trainings, one a rate; those that are done are not done again.
+        out: folder of the short trainings, one a rate; those that are done are not done again, but for those
+            that diverged.
         final: folder of the race, whose training serves where it is the same.
 
     Returns:
@@ -96,7 +95,7 @@ def find_rate(config: NasConfig, joining: Joining, architecture: str, out: Path,
     Raises:
         Diverged: at every rate that was tried.
     """
-    if config.search.rate is None:
+    if config.search.learning_rate is None:
         return []
     seconds: dict[float, float] = {}
 
@@ -105,6 +104,8 @@ def find_rate(config: NasConfig, joining: Joining, architecture: str, out: Path,
         raced = config.search.final is not None and recipe == config.final_recipe(architecture)
         folder = final / architecture if raced else out / f"{architecture}-{rate:g}"
         metrics, seconds[rate] = train_alone(recipe, joining, folder)
+        if raced:
+            seconds[rate] = 0.0
         reward = reward_of(metrics, config.reward)
         tqdm.write(f"learning rate {rate:g}: {config.reward.kind} {reward:.4f}", file=sys.stderr)
         return reward

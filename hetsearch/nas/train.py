@@ -42,7 +42,7 @@ def open_search(config: NasConfig, space_folder: Path, gallery_encoder: Path | N
     joining.check(winner)
     if config.search.final is not None:
         joining.check(config.final_recipe(paths.spell(found)))
-    if config.search.rate is not None:
+    if config.search.learning_rate is not None:
         joining.check(config.rate_recipe(paths.spell(found), winner.optimizer.lr))
     return joining, paths
 

@@ -22,7 +22,7 @@ SPACE = "space.json"
 SEARCH = "nas.json"
 SUPERNET = "supernet.json"
 SUPERNET_FACTS = ("space", "dim", "steps", "seconds", "validation", "search_space")
-SEARCH_FACTS = ("space", "winner", "reward", "budget", "validation", "seed", "architectures", "seconds")
+SEARCH_FACTS = ("space", "winner", "lr", "reward", "budget", "validation", "seed", "architectures", "seconds")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ def make_optimizer(task: nn.Module, config: OptimizerConfig) -> torch.optim.Opti
     ]
     if config.name == "sgd":
         nesterov = config.momentum > 0
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=nesterov, fused=True)
+        # Not fused, which needs the momentum of all parameters or of none: a path of a supernet has a part of them.
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=nesterov, foreach=True)
     return torch.optim.AdamW(groups, lr=config.lr, fused=True)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hetsearch.errors import ConfigError
+from hetsearch.errors import ConfigError, Diverged
 from hetsearch.nas import final
 from hetsearch.nas.config import NasConfig
 from hetsearch.nas.final import hold_final, unlike
@@ -17,6 +17,7 @@ from hetsearch.nas.search import Found
 from hetsearch.nas.train import open_search
 from hetsearch.training import loop
 from hetsearch.training.query import train_query
+from hetsearch.training.recipe import Recipe
 
 MakeConfig = Callable[..., NasConfig]
 NAMES = ("c3-s3-s3w50-c3", "c3-s3-s3w50-skip", "c3-c3-c3-s3", "c3-skip-s3-c3")
@@ -68,6 +69,35 @@ def test_the_order_of_the_supernet_can_be_turned_round(
     assert [(one.arch, one.alone) for one in held] == [(NAMES[2], 0.3), (NAMES[0], 0.15)]
 
 
+def test_a_finalist_whose_training_diverges_is_the_last(
+    tmp_path: Path,
+    config_of: MakeConfig,
+    config: NasConfig,
+    space: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    joining, paths = open_search(config, space)
+    found = Found({paths.read(name): 0.9 - 0.1 * rank for rank, name in enumerate(NAMES)})
+    survivors = {NAMES[2]}
+
+    def train(recipe: Recipe, *_: object) -> tuple[dict[str, float], float]:
+        if recipe.encoder.arguments["arch"] not in survivors:
+            raise Diverged("the training diverged at step 7", observed="loss nan")
+        return {"map": 0.1, "homogeneous_map": 0.5}, 1.0
+
+    monkeypatch.setattr(final, "train_alone", train)
+    held = hold_final(config, config.reward, joining, paths, found, tmp_path)
+    assert [(one.arch, one.alone) for one in held] == [(NAMES[2], 0.05), (NAMES[0], None)]
+    assert f"final, 1 of 2: {NAMES[0]}, the training diverged at step 7\n" in capsys.readouterr().err
+    survivors.clear()
+    with pytest.raises(Diverged, match=r"each finalist diverged: observed 2 at recipe\.optimizer\.lr 0\.01"):
+        hold_final(config, config.reward, joining, paths, found, tmp_path)
+    lower = config_of(search={**config.search.model_dump(mode="json"), "learning_rate": {}})
+    held = hold_final(lower, config.reward, joining, paths, found, tmp_path)  # the winner's may be found lower
+    assert [(one.arch, one.alone) for one in held] == [(NAMES[0], None), (NAMES[2], None)]
+
+
 def test_without_a_final_the_best_by_the_supernet_wins(tmp_path: Path, config_of: MakeConfig, space: Path) -> None:
     config = config_of()
     joining, paths = open_search(config, space)
@@ -88,7 +118,7 @@ def test_who_has_no_rival_wins_without_a_race(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("of", ["final", "rate"])
+@pytest.mark.parametrize("of", ["final", "learning_rate"])
 def test_a_wrong_change_is_told_before_the_supernet_is_trained(
     of: str, config_of: MakeConfig, document: dict[str, Any], space: Path
 ) -> None:

@@ -59,7 +59,7 @@ def test_the_whole_way(
     document["test"] = str(shutil.copytree(fashion_folder, tmp_path / "test"))
     document["search"]["pareto"] = {"population": 4, "generations": 2}
     document["search"]["final"] = {"count": 2, "differ": 1, "changes": {"schedule.epochs": 1}}
-    document["search"]["rate"] = {"changes": {"schedule.epochs": 1}}
+    document["search"]["learning_rate"] = {"changes": {"schedule.epochs": 1}}
     document["budget"] |= {"bytes": 1e6, "latency_ms": 100}
     (tmp_path / "search.yaml").write_text(yaml.safe_dump(document))
     words = ["nas", "run", str(tmp_path / "search.yaml"), "--space", str(space), "--out", str(tmp_path / "run")]
@@ -119,7 +119,7 @@ def test_a_run_that_is_killed_again_and_again_finds_and_trains_the_same_winner(
     tmp_path: Path, document: dict[str, Any], space: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document["search"]["final"] = {"count": 2, "differ": 1, "changes": {"schedule.epochs": 1}}
-    document["search"]["rate"] = {"changes": {"schedule.epochs": 1}}
+    document["search"]["learning_rate"] = {"changes": {"schedule.epochs": 1}}
     (tmp_path / "search.yaml").write_text(yaml.safe_dump(document))
 
     def run(out: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_run_that_is_killed_again_and_again_finds_and_trains_the_same_winner(
 def test_a_search_tells_the_command_that_trains_its_winner(
     tmp_path: Path, document: dict[str, Any], space: Path, supernet: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    document["search"]["rate"] = {"changes": {"schedule.epochs": 1}}
+    document["search"]["learning_rate"] = {"changes": {"schedule.epochs": 1}}
     (tmp_path / "search.yaml").write_text(yaml.safe_dump(document))
     shutil.copytree(space / "gallery-encoder", tmp_path / "gallery encoder")
     search = ["nas", "search", str(tmp_path / "search.yaml"), "--space", str(space / "space"), "--supernet"]
@@ -255,7 +255,7 @@ def test_two_searches_are_not_mixed_in_one_folder(
     assert report.read_bytes() == before
     several = config_of(search={**document["search"], "processes": 2})  # how fast is no other search
     assert Job(several, space, tmp_path).search(supernet).report.read_bytes() == before
-    assert "rate" not in json.loads(before)["settings"]["search"]  # as before there was such a key: those go on
+    assert "learning_rate" not in json.loads(before)["settings"]["search"]  # searches from before the key go on
     assert json.loads(before)["seconds"]["measuring"] > 0  # of all that was measured, whenever that was
 
 
@@ -284,6 +284,32 @@ def test_a_search_is_one_process(
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="observed 2 processes of accelerate"):
         job.search(supernet)
+
+
+def test_a_supernet_may_be_trained_by_several(
+    tmp_path: Path,
+    document: dict[str, Any],
+    space: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "search.yaml").write_text(yaml.safe_dump(document))
+    monkeypatch.setattr(Job, "train", lambda job: job.supernet)
+    monkeypatch.setattr(job_module.os, "environ", {**os.environ, "WORLD_SIZE": "2"})
+    folders = [str(tmp_path / "search.yaml"), "--space", str(space), "--out", str(tmp_path / "run")]
+    for verb, code in (("train", 0), ("run", 2)):
+        with pytest.raises(SystemExit) as left:
+            main(["nas", verb, *folders])
+        assert left.value.code == code, verb
+    assert "observed 2 processes of accelerate" in capsys.readouterr().err
+
+
+def test_a_supernet_can_be_trained_by_gradient_descent_with_momentum(
+    tmp_path: Path, config_of: MakeConfig, document: dict[str, Any], space: Path
+) -> None:
+    descent = {"name": "sgd", "lr": 0.05, "momentum": 0.9}  # as in configs/nas/imagenet.yaml
+    job = Job(config_of(recipe={**document["recipe"], "optimizer": descent}), space, tmp_path)
+    assert json.loads((job.train() / "supernet.json").read_text())["steps"] == 10
 
 
 def test_a_stopped_search_goes_on_and_finds_the_same_winner(

@@ -75,11 +75,6 @@ def test_a_rate_at_which_the_training_diverges_is_the_worst(
     assert f"learning rate {first:g}: the training diverged at step 7\n" in capsys.readouterr().err
 
 
-def test_a_number_that_is_none_is_the_worst_too() -> None:
-    found = climb(0.01, lambda rate: 0.5 if rate == 0.005 else math.nan)
-    assert found == {0.005: 0.5, 0.01: None, 0.0025: None}
-
-
 def test_where_every_rate_diverges_it_is_said() -> None:
     with pytest.raises(Diverged, match=r"at every learning rate.*observed 0\.01 to .*optimizer\.clip"):
         climb(0.01, diverging(0.0, 0.01))
@@ -89,7 +84,8 @@ def test_the_winner_has_the_rate_that_was_found_and_the_race_is_not_run_twice(
     tmp_path: Path, config_of: MakeConfig, document: dict[str, Any], space: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short = {"changes": {"schedule.epochs": 1}}
-    config = config_of(search={**document["search"], "final": {**short, "count": 2, "differ": 1}, "rate": short})
+    race = {**short, "count": 2, "differ": 1}
+    config = config_of(search={**document["search"], "final": race, "learning_rate": short})
     trained: list[tuple[float, str]] = []
 
     def train(recipe: Recipe, joining: Joining, out: Path) -> tuple[dict[str, float], float]:
@@ -108,12 +104,17 @@ def test_the_winner_has_the_rate_that_was_found_and_the_race_is_not_run_twice(
     ]  # fmt: skip
     assert found.rate == 0.0025
     assert load_config(Recipe, found.recipe) == config.winner_recipe(found.winner, 0.0025)
-    told = json.loads(found.report.read_text())["rates"]
-    assert told[0] == {"rate": 0.0025, "reward": 0.5, "seconds": 3.0}
-    assert len(told) == 5
+    report = json.loads(found.report.read_text())
+    assert report["lr"] == 0.0025
+    assert report["rates"][:2] == [
+        {"rate": 0.0025, "reward": 0.5, "seconds": 3.0},
+        {"rate": 0.01, "reward": 0.49625, "seconds": 0.0},  # the race's
+    ]
+    assert len(report["rates"]) == 5
+    assert (report["seconds"]["final"], report["seconds"]["rates"]) == (6.0, 12.0)
 
 
 def test_the_optimizer_of_the_trials_is_the_winners(config_of: MakeConfig, document: dict[str, Any]) -> None:
     rate = {"changes": {"optimizer": {"lr": 0.5}}}
     with pytest.raises(ConfigError, match=r"'optimizer\.lr' has to be the winner's.*begin at recipe\.optimizer\.lr"):
-        config_of(search={**document["search"], "rate": rate})
+        config_of(search={**document["search"], "learning_rate": rate})

@@ -45,6 +45,9 @@ def test_the_rank_correlation_is_scipys(words: ModuleType, seed: int) -> None:
     assert low < tau < high
 
 
+TRIED: dict[str, Any] = {"rates": {"0.02": 0.7}, "trials": "2 epochs"}
+
+
 def test_the_words_of_a_few_rows(words: ModuleType, tmp_path: Path) -> None:
     import tables
 
@@ -57,11 +60,11 @@ def test_the_words_of_a_few_rows(words: ModuleType, tmp_path: Path) -> None:
         own = dict.fromkeys(METRICS, 0.4 + lift)
         cost = {"macs": macs, "params": 5, "bytes": 20}
         scores = Scores(values, np.arange(100), 0, np.zeros(1))
-        table.add(name, SOURCE, 0, scores, cost=cost, homogeneous=own, **more)
+        table.add(name, SOURCE, 0, scores, cost=cost, homogeneous=own, **(TRIED | more))
 
     add("M(g,g)", 0.4, 290_000_000, paragon={"map": 0.8}, paragon_source="recorded, float32")
-    add("R3", 0.3, 2_900_000, arch="c3-skip", reward=0.2)
-    add("R2", 0.3, 2_900_000, arch="c3-skip", reward=0.5)
+    add("R3", 0.3, 2_900_000, arch="c3-skip", lr=0.02, rates={"0.02": 0.5, "0.01": 0.25, "0.04": None})
+    add("R2", 0.3, 2_900_000, arch="c3-skip", lr=0.02)
     add("compact hybrid", 0.2, 3_000_000)
     for number in range(5):
         name, lift = f"c3-s{number}", 0.05 * number
@@ -78,6 +81,8 @@ def test_the_words_of_a_few_rows(words: ModuleType, tmp_path: Path) -> None:
     # One seed of three is no verdict.
     assert "- R3 above compact hybrid, by M(q,g) mAP: not measured with all seeds (+0.1000 [" in text
     assert "100 times fewer MACs" in text
+    assert "R2: 0.02 0.7000 (2 epochs each); R3: 0.01 0.2500, 0.02 0.5000, 0.04 diverged (2 epochs each); " in text
+    assert "| R3 | – | 2,900,000 | 5 | 0.02 |" in text
     assert "- R3 and R2 found the same network." in text
     assert "R3 with the supernet's weights against stand-alone: Kendall τ +1.00" in text
     assert "(BCT; 3 epochs, rate 0.25)" in text
@@ -98,7 +103,7 @@ def test_the_verdicts_of_three_seeds(words: ModuleType, tmp_path: Path, lift: fl
     def add(name: str, seed: int, level: float, **more: object) -> None:
         values = dict.fromkeys(METRICS, level + 0.05 * random.standard_normal(200))
         scores = Scores(values, np.arange(200), 0, np.zeros(1))
-        table.add(name, SOURCE, seed, scores, cost={"macs": 1_000_000, "params": 5}, **more)
+        table.add(name, SOURCE, seed, scores, cost={"macs": 1_000_000, "params": 5}, **TRIED, **more)
 
     add("M(g,g)", 0, 0.8, paragon={"map": 0.8}, paragon_source="measured, float32")
     for seed in range(3):
@@ -242,30 +247,39 @@ def test_the_whole_table_in_small(script: ModuleType, tmp_path: Path, monkeypatc
 def test_every_network_is_trained_at_the_best_of_the_rates_that_were_tried_for_it(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tried: list[tuple[float, int, str]] = []
-    best = {"ShuffleNetV2 x0.5": 0.02, script.HYBRID: 0.005}
+    tried: list[tuple[str, float, int]] = []
+    best = {"shuffle": 0.02, "hybrid": 0.005, "c3-skip": 0.005}
 
     def train(recipe: Any, space: Path, out: Path) -> Any:  # noqa: F811
-        tried.append((recipe.optimizer.lr, recipe.schedule.epochs, out.name))
-        return SimpleNamespace(best={"map": 1.0 - abs(recipe.optimizer.lr - best[name])})
+        folder, _, rate = out.name.partition("-rate-")
+        assert float(rate) == recipe.optimizer.lr
+        tried.append((folder, recipe.optimizer.lr, recipe.schedule.epochs))
+        return SimpleNamespace(best={"map": 1.0 - abs(recipe.optimizer.lr - best[folder])})
 
-    rows: list[tuple[float, int, int, dict[str, float]]] = []
     monkeypatch.setattr(script, "train_query", train)
-    bench = script.Bench("tiny", script.Table(tmp_path / "nas.json", tmp_path / "runs", "a test"), [])
-    told = lambda name, folder, recipe, seed, **more: rows.append(  # noqa: E731
-        (recipe.optimizer.lr, recipe.schedule.epochs, seed, more["rates"])
-    )
-    monkeypatch.setattr(bench, "row", told)
+    table = script.Table(tmp_path / "nas.json", tmp_path / "runs", "a test")
+    bench = script.Bench("tiny", table, [])
+
+    def note(name: str, folder: str, recipe: Any, seed: int, **more: Any) -> None:
+        table.note(name, bench.source, seed, lr=recipe.optimizer.lr, epochs=recipe.schedule.epochs, **more)
+
+    monkeypatch.setattr(bench, "row", note)
     recipe = changed(bench.config.recipe, {"schedule.epochs": 7})
-    for name in best:
+    for name, folder, told in (
+        ("ShuffleNetV2 x0.5", "shuffle", {}),
+        ("R1", "hybrid", {"arch": "c3-c3"}),
+        ("R1", "c3-skip", {"arch": "c3-skip"}),  # another machine's search found another network
+    ):
         for seed in (0, 1):
-            bench.row_at_best_rate(name, f"folder of {best[name]}", recipe, seed)
-    assert tried == [  # for all seeds at once
-        *((rate, 1, f"folder of 0.02-rate-{rate:g}") for rate in (0.01, 0.02, 0.04)),
-        *((rate, 1, f"folder of 0.005-rate-{rate:g}") for rate in (0.01, 0.02, 0.005, 0.0025)),
+            bench.row_at_best_rate(name, folder, recipe, seed + 2 * ("skip" in folder), **told)
+    assert tried == [  # once for all seeds
+        *(("shuffle", rate, 1) for rate in (0.01, 0.02, 0.04)),
+        *(("hybrid", rate, 1) for rate in (0.01, 0.02, 0.005, 0.0025)),
+        *(("c3-skip", rate, 1) for rate in (0.01, 0.02, 0.005, 0.0025)),
     ]
-    assert [row[:3] for row in rows] == [(0.02, 7, 0), (0.02, 7, 1), (0.005, 7, 0), (0.005, 7, 1)]
-    assert rows[0][3] == pytest.approx({"0.02": 1.0, "0.01": 0.99, "0.04": 0.98})
+    assert [(row["lr"], row["epochs"]) for row in table.rows] == [(0.02, 7)] * 2 + [(0.005, 7)] * 4
+    for row in table.rows[:2]:
+        assert row["rates"] == pytest.approx({"0.02": 1.0, "0.01": 0.99, "0.04": 0.98})
 
 
 def test_a_larger_input_is_shifted_by_the_same_share(script: ModuleType) -> None:
