@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +165,8 @@ def searched(name: str, data: str) -> list[dict[str, Any]]:
 
 def test_what_searching_brings_is_the_measured() -> None:
     words = section("## Networks found by searching\n")
-    names = re.findall(r"^\| ([\w .-]+) \| [\d,]+ \|", words, flags=re.MULTILINE)
-    assert len(names) == 7
+    names = re.findall(r"^\| ([\w ,.-]+) \| [\d,]+ \|", words, flags=re.MULTILINE)
+    assert len(names) == 8
     for name in names:
         cells = []
         for data, epochs in (("fashion-mnist", 6), ("emoji", 30)):
@@ -176,18 +177,51 @@ def test_what_searching_brings_is_the_measured() -> None:
             cells.append(f"{rows[0]['cost']['macs']:,} | {told}")
         assert f"| {name} | {' | '.join(cells)} |" in words
     told = " ".join(words.split())
-    verdicts = {}
-    for data in ("fashion-mnist", "emoji"):
-        for second in set(names) - {"R3"}:
-            of = {"first": "R3", "second": second, "data": f"{data}:test", "metric": "map"}
-            found = [pair for pair in stored("nas-pairs") if of.items() <= pair.items()]
-            pairs = sorted(found, key=lambda pair: int(pair["seed"]))
-            verdicts[data, second] = verdict(pairs)
-            if second in ("compact hybrid", "random"):
-                assert ", ".join(f"{pair['difference']:+.4f}" for pair in pairs) in told
-    published = {(data, name) for data in ("fashion-mnist", "emoji") for name in names[-2:]}
-    assert {place for place, found in verdicts.items() if found == "confirmed"} == published
-    assert {place for place, found in verdicts.items() if found == "refuted"} == {("emoji", "compact hybrid")}
+
+    def differences(first: str, second: str, data: str) -> list[dict[str, Any]]:
+        of = {"first": first, "second": second, "data": f"{data}:test", "metric": "map"}
+        found = [pair for pair in stored("nas-pairs") if of.items() <= pair.items()]
+        return sorted(found, key=lambda pair: int(pair["seed"]))
+
+    def named(pairs: list[dict[str, Any]]) -> str:
+        return ", ".join(f"{pair['difference']:+.4f}" for pair in pairs)
+
+    sets, published = ("fashion-mnist", "emoji"), names[-2:]
+    verdicts = {
+        (data, second): verdict(differences("R3", second, data)) for data in sets for second in set(names) - {"R3"}
+    }
+    usual = differences("R3", "R1, free supernet", "emoji")
+    assert {place for place, found in verdicts.items() if found == "confirmed"} == {
+        *product(sets, published), ("emoji", "R1, free supernet")
+    }  # fmt: skip
+    assert f"better than the search as usual with each seed ({named(usual)})" in told
+    assert "refuted" not in verdicts.values()
+    for data, second in product(sets, ("compact hybrid", "random")):
+        assert named(differences("R3", second, data)) in told
+    ahead = differences("R2", "R1", "emoji")
+    assert verdict(ahead) == "confirmed"
+    assert f"above R1, M(q,q) alone, with each seed ({named(ahead)})" in told
+    assert verdict(differences("R2", "R1", "fashion-mnist")) == "undecided"
+    means = {name: sum(row["metrics"]["map"] for row in searched(name, "emoji")) / 3 for name in names}
+    assert max(means, key=lambda name: means[name]) == "R2"
+    for second in ("compact hybrid", "random"):
+        assert sum(pair["ci"][0] > 0 for pair in differences("R2", second, "emoji")) == 2
+    assert f"the highest mean, {means['R2']:.4f}, above the hybrid's and chance's with two seeds of three" in told
+
+
+def test_what_a_learning_rate_is_worth_to_a_searched_network() -> None:
+    mine, hybrids = (searched(name, "emoji")[0]["rates"] for name in ("R3", "compact hybrid"))
+    told = " ".join(section("## Networks found by searching\n").split())
+    at_one = f"R3's has {mine['0.004']:.4f} on the validation split and the hybrid {hybrids['0.004']:.4f}"
+    at_own = f"at their own rates {max(mine.values()):.4f} and {max(hybrids.values()):.4f}"
+    assert f"at the recipe's 0.004 {at_one}, {at_own}" in told
+    best = max(mine, key=lambda rate: mine[rate])
+    said = " ".join(SEARCH.split())
+    assert f"M(q,g) mAP {mine['0.004']:.4f} at the recipe's 0.004, {mine[best]:.4f} at {best};" in said
+    own = searched("R3", "fashion-mnist")[0]["rates"]
+    assert f"the recipe's {max(own, key=lambda rate: own[rate])} was the best that was tried for R3's" in said
+    recipe = load_config(NasConfig, ROOT / "configs" / "nas" / "fashion-mnist.yaml").recipe
+    assert f"{recipe.optimizer.lr:g}" == max(own, key=lambda rate: own[rate])
 
 
 def test_how_far_what_was_searched_is_from_the_large_network() -> None:
@@ -200,16 +234,18 @@ def test_how_far_what_was_searched_is_from_the_large_network() -> None:
         assert f"a share of {(above - mean) / above:.4f} below M(g,g) {above:.4f}" in told
     assert f"M(g,g) {above:.4f}: {mean:.4f}, after sixty epochs" in told
     assert {row["epochs"] for row in rows} == {60}
-    said = (ROOT / "results" / "nas.md").read_text(encoding="utf-8").partition("## emoji")[2]
-    taus = dict(re.findall(r"^- (.+): Kendall τ ([+-][\d.]+ \[.+?\])", said, flags=re.MULTILINE))
-    own = {terms: taus[f"{terms}, M(q,q) against M(q,g)"] for terms in ("with", "BCT", "without")}
-    assert {own[terms].split()[0] for terms in ("with", "BCT")} == {"+0.93"}
-    assert "τ +0.93 when trained by the recipe or by the frozen classifier" in told
-    assert f"by {own['without']} when trained without compatibility" in told
-    shared = taus["with, R3 with the supernet's weights against stand-alone"]
-    assert f"as their own trainings do by {shared} only" in told
+    said = (ROOT / "results" / "nas.md").read_text(encoding="utf-8")
+    parts = [said.partition("## fashion-mnist")[2].partition("## emoji")[0], said.partition("## emoji")[2]]
+    taus = [dict(re.findall(r"^- (.+): Kendall τ ([+-][\d.]+ \[.+?\])", one, flags=re.MULTILINE)) for one in parts]
+    own = {terms: [one[f"{terms}, M(q,q) against M(q,g)"] for one in taus] for terms in ("with", "BCT", "without")}
+    first, second = (one.split()[0] for one in own["with"])
+    assert f"Kendall's τ {first} (FashionMNIST) and {second} (emoji) when trained by the recipe" in told
+    assert f"{' and '.join(one.split()[0] for one in own['BCT'])} by the frozen classifier" in told
+    assert f"{' and '.join(own['without'])} when trained without compatibility" in told
+    shared = [one["with, R3 with the supernet's weights against stand-alone"] for one in taus]
+    assert f"as their own trainings do by {' and '.join(shared)} only" in told
     assert "of eight architectures" in told
-    assert said.count("8 architectures.") == len(taus)
+    assert [one.count("8 architectures.") for one in parts] == [len(one) for one in taus]
 
 
 TIED = {  # of the README's table → the row of results/upgrade.json
