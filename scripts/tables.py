@@ -135,9 +135,9 @@ class Table:
         Args:
             data: whose rows.
             key: the column, if a row has it.
-            always: names of rows that have to have it.
             value: what it has to be.
             what: what the column tells apart, for the message ("gallery encoder").
+            always: names of rows that have to have it.
 
         Raises:
             UsageError: names the first such row.

@@ -172,7 +172,7 @@ class NasConfig(Config):
             ConfigError: a change names an unknown key.
         """
         assert self.search.final is not None  # the caller looked
-        return changed(self.winner_recipe(architecture), {**self.search.final.changes, "align": None})
+        return self._short(architecture, self.search.final.changes)
 
     def rate_recipe(self, architecture: str, rate: float) -> Recipe:
         """The recipe of a short training of the winner at another learning rate.
@@ -181,8 +181,11 @@ class NasConfig(Config):
             ConfigError: a change names an unknown key.
         """
         assert self.search.learning_rate is not None  # the caller looked
-        changes = {**self.search.learning_rate.changes, "optimizer.lr": rate, "align": None}
-        return changed(self.winner_recipe(architecture), changes)
+        return self._short(architecture, {**self.search.learning_rate.changes, "optimizer.lr": rate})
+
+    def _short(self, architecture: str, changes: dict[str, Any]) -> Recipe:
+        # Not aligned: the map would be fitted on the images that decide.
+        return changed(self.winner_recipe(architecture), {**changes, "align": None})
 
     def winner_recipe(self, architecture: str, rate: float | None = None) -> Recipe:
         """The recipe that trains one architecture from scratch, at its own learning rate where one is given."""

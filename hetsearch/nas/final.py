@@ -95,4 +95,4 @@ def hold_final(
             observed=f"{len(finalists)} at recipe.optimizer.lr {config.recipe.optimizer.lr:g}",
             hint="Lower recipe.optimizer.lr, or let the winner's be found: search.learning_rate.",
         )
-    return sorted(finalists, key=lambda one: (-(one.alone or 0.0), -one.reward, one.arch))
+    return sorted(finalists, key=lambda one: (one.alone is None, -(one.alone or 0.0), -one.reward, one.arch))

@@ -84,8 +84,13 @@ def test_a_finalist_whose_training_diverges_is_the_last(
     def train(recipe: Recipe, *_: object) -> tuple[dict[str, float], float]:
         if recipe.encoder.arguments["arch"] not in survivors:
             raise Diverged("the training diverged at step 7", observed="loss nan")
-        return {"map": 0.1, "homogeneous_map": 0.5}, 1.0
+        return {"map": worth, "homogeneous_map": 0.5}, 1.0
 
+    worth = 0.0
+    monkeypatch.setattr(final, "train_alone", train)
+    held = hold_final(config, config.reward, joining, paths, found, tmp_path)
+    assert [(one.arch, one.alone) for one in held] == [(NAMES[2], 0.0), (NAMES[0], None)]  # useless, but a number
+    worth = 0.1
     monkeypatch.setattr(final, "train_alone", train)
     held = hold_final(config, config.reward, joining, paths, found, tmp_path)
     assert [(one.arch, one.alone) for one in held] == [(NAMES[2], 0.05), (NAMES[0], None)]
